@@ -1,0 +1,87 @@
+"""One engine a process, one transaction a use case; tables are named without a schema because each
+login's search_path is its own schema and nothing else.
+"""
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar
+from uuid import UUID
+
+import sqlalchemy as sa
+from fastapi import Depends, Request
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    AsyncSession,
+    async_sessionmaker,
+    create_async_engine,
+)
+from sqlalchemy.orm import DeclarativeBase
+
+from shared.settings import ServiceSettings
+
+POOL_CONNECTIONS = 5
+STATEMENT_TIMEOUT_MS = 15_000
+
+
+def text_enum(enum: type[StrEnum]) -> sa.Enum:
+    """An enum stored by value with a CHECK; no PostgreSQL type that would need migrating."""
+    return sa.Enum(
+        enum,
+        native_enum=False,
+        create_constraint=True,
+        length=40,
+        values_callable=lambda members: [member.value for member in members],
+    )
+
+
+class Model(DeclarativeBase):
+    """Base of every mapped table. `Mapped[SomeStrEnum]` needs `text_enum` in its column."""
+
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        datetime: sa.DateTime(timezone=True),
+        UUID: sa.Uuid,
+        int: sa.BigInteger,
+        str: sa.Text,
+        dict[str, Any]: JSONB,
+        list[Any]: JSONB,
+    }
+
+
+Sessions = async_sessionmaker[AsyncSession]
+
+
+def create_engine(settings: ServiceSettings) -> AsyncEngine:
+    """The process's engine: 5 connections and no overflow, each checked before use."""
+    return create_async_engine(
+        settings.sqlalchemy_url,
+        pool_size=POOL_CONNECTIONS,
+        max_overflow=0,
+        pool_pre_ping=True,
+        pool_timeout=10,
+        connect_args={
+            "server_settings": {
+                "statement_timeout": str(STATEMENT_TIMEOUT_MS),
+                "idle_in_transaction_session_timeout": "30000",
+            }
+        },
+    )
+
+
+def create_sessions(engine: AsyncEngine) -> Sessions:
+    return async_sessionmaker(engine, expire_on_commit=False)
+
+
+async def transaction(request: Request) -> AsyncIterator[AsyncSession]:
+    """A session whose transaction commits after the route has answered and before the answer
+    leaves; any exception rolls it back.
+    """
+    sessions: Sessions = request.app.state.sessions
+    async with sessions.begin() as session:
+        yield session
+
+
+Transaction = Annotated[AsyncSession, Depends(transaction, scope="function")]
+"""With FastAPI's default scope the 200 would leave before the commit, and a commit that fails
+would never be seen by the client."""
