@@ -128,15 +128,24 @@ class Trader:
         asked = await self.call("POST", "/v1/verifications", {"game_id": game_id})
         verdict: dict[str, Any] = await until(
             lambda: self.call("GET", f"/v1/verifications/{asked['id']}"),
-            lambda row: row["status"] != "PENDING",
+            lambda row: row["verification_status"] != "PENDING",
             f"verification of game {game_id}",
         )
         return verdict
 
-    async def only(self, path: str, what: str, within_seconds: float = 30) -> dict[str, Any]:
-        """The one item of a list, as soon as it is there."""
+    async def only(
+        self,
+        path: str,
+        what: str,
+        holds: Callable[[Any], Any] = bool,
+        within_seconds: float = 30,
+    ) -> dict[str, Any]:
+        """The one item of a list, as soon as it is there and holds."""
         page = await until(
-            lambda: self.call("GET", path), lambda page: page["items"], what, within_seconds
+            lambda: self.call("GET", path),
+            lambda page: page["items"] and holds(page["items"][0]),
+            what,
+            within_seconds,
         )
         item: dict[str, Any] = page["items"][0]
         return item
