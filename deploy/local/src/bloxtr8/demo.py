@@ -1,5 +1,6 @@
 """One whole trade through the gateway, shown while it runs and reported at the end."""
 
+import asyncio
 import time
 from io import BytesIO
 from pathlib import Path
@@ -18,6 +19,8 @@ async def run(
 ) -> dict[str, Any]:
     """Carry the trade and return its report: steps with seconds, ids, ledger (cents), document.
 
+    The sealed contract is kept in the folder `documents`, which exists.
+
     Raises:
         Refused: a service refused a step. TimeoutError: a step did not finish.
         Broken: money or document are not as promised.
@@ -27,19 +30,18 @@ async def run(
         Trader(gateway_url, "blair", "blair_plays") as buyer,
     ):
         trade = Trade(seller, buyer, simulators_url)
-        taken = []
+        taken: list[tuple[str, float]] = []
         for name, step in (*trade.agreement, *trade.execution, *trade.settlement):
             began = time.monotonic()
             with console.status(f"{name} …"):
                 await step()
-            taken.append({"name": name, "seconds": round(time.monotonic() - began, 3)})
-            console.print(f"  [green]✓[/] {name} [dim]{taken[-1]['seconds']:.2f} s[/]")
-        documents.mkdir(parents=True, exist_ok=True)
+            taken.append((name, round(time.monotonic() - began, 3)))
+            console.print(f"  [green]✓[/] {name} [dim]{taken[-1][1]:.2f} s[/]")
         kept = documents / f"contract-{trade.contract['id']}.pdf"
-        kept.write_bytes(trade.document)
+        await asyncio.to_thread(kept.write_bytes, trade.document)
         return {
-            "steps": taken,
-            "seconds": round(sum(step["seconds"] for step in taken), 3),
+            "steps": [{"name": name, "seconds": seconds} for name, seconds in taken],
+            "seconds": round(sum(seconds for _, seconds in taken), 3),
             "ids": {
                 "seller": seller.id,
                 "buyer": buyer.id,

@@ -14,7 +14,7 @@ PRICE, FIRST_OFFER, AGREED = 500_000, 400_000, 450_000
 Step = tuple[str, Callable[[], Awaitable[Any]]]
 
 
-class Broken(Exception):  # noqa: N818 - states the fact
+class Broken(Exception):
     """Something the product promises did not hold."""
 
 
