@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 
 import pytest
+
 from bloxtr8.trade import Trade
 from bloxtr8.trader import Trader
 from shared.testing import Stack

@@ -12,6 +12,7 @@ from pathlib import Path
 import asyncpg
 import boto3
 import pytest
+
 from bloxtr8.trade import Trade
 from shared.testing import Stack, eventually
 

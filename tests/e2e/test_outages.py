@@ -3,6 +3,7 @@
 import asyncio
 
 import httpx
+
 from bloxtr8.trade import Trade
 from bloxtr8.trader import until
 from shared.testing import Stack

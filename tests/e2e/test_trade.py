@@ -7,6 +7,7 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
+
 from bloxtr8.trade import Trade
 from bloxtr8.trader import Refused, Trader
 from shared.testing import Stack, eventually
