@@ -6,6 +6,7 @@ from uuid import UUID
 import pytest
 from cloudevents.core.bindings.kafka import KafkaMessage, from_binary_event
 from pydantic import ValidationError
+
 from shared.events import ALL_EVENTS, Envelope
 from shared.events.cards import GameOwnershipType, VerificationMethod
 from shared.events.contracts import ContractVoided

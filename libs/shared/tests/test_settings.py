@@ -3,6 +3,7 @@
 import pytest
 from pydantic import ValidationError
 from pydantic_settings import SettingsConfigDict
+
 from shared.settings import ServiceSettings
 
 

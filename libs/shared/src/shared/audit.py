@@ -15,7 +15,7 @@ from shared.ids import new_id
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a command came from: filled by the web middleware, or by the worker for its own acts."""
+    """Where a command came from: set by the web middleware, or by the worker for its own acts."""
 
     request_id: str | None = None
     ip: str | None = None

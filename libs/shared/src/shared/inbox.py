@@ -1,4 +1,4 @@
-"""A consumer handles an event once: the claim is a row written in the transaction of its effects."""
+"""A consumer handles an event once: its claim is a row written together with its effects."""
 
 from datetime import datetime
 from uuid import UUID
