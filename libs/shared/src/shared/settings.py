@@ -2,14 +2,28 @@
 secrets are refused in production.
 """
 
-from typing import Literal, Self
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 DEVELOPMENT_MARK = "dev-"
 """The local stack starts every secret it makes with this mark, so that production can refuse it."""
+
+Network = IPv4Network | IPv6Network
+_OWN_NETWORKS: tuple[Network, ...] = tuple(
+    ip_network(network)
+    for network in (
+        "127.0.0.0/8",
+        "::1/128",
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "fc00::/7",
+    )
+)
 
 
 class ServiceSettings(BaseSettings):
@@ -25,6 +39,8 @@ class ServiceSettings(BaseSettings):
     public_url: str
     jwks_url: str
     jwt_issuer: str
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = _OWN_NETWORKS
+    """Networks, separated by commas, whose word on X-Forwarded-For and X-Request-Id is believed."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     otlp_endpoint: str | None = None
     crash_at: str | None = None
@@ -32,6 +48,16 @@ class ServiceSettings(BaseSettings):
     kafka_username: str = ""
     kafka_password: SecretStr = SecretStr("")
     kafka_use_ssl: bool = True
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def split_networks(cls, value: object) -> object:
+        return tuple(filter(None, value.split(","))) if isinstance(value, str) else value
+
+    @property
+    def service(self) -> str:
+        """The service's name, as in its `env_prefix`."""
+        return str(type(self).model_config.get("env_prefix", "")).rstrip("_").lower()
 
     @property
     def sqlalchemy_url(self) -> str:

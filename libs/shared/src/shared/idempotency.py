@@ -1,0 +1,203 @@
+"""A command sent twice with one Idempotency-Key takes effect once and is answered twice alike.
+
+The stored answer is a row of the command's own transaction, so a refusal stores nothing. An
+advisory lock on caller, route and key turns a second request away while the first still runs.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from typing import Annotated
+
+import sqlalchemy as sa
+from fastapi import Depends, Header, Request, Response
+from pydantic import BaseModel
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column
+
+from shared.auth import Caller
+from shared.clock import clock
+from shared.database import Model, Transaction
+from shared.errors import Conflict, DomainError, Invalid
+
+KEPT = timedelta(hours=24)
+HEADER = "Idempotency-Key"
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+class IdempotencyKeyRequired(DomainError):
+    code = "idempotency-key-required"
+    title = "This command needs an Idempotency-Key header"
+
+
+class IdempotencyKeyReused(Invalid):
+    code = "idempotency-key-reused"
+    title = "The Idempotency-Key was used for another request"
+
+
+class IdempotencyInProgress(Conflict):
+    code = "idempotency-in-progress"
+    title = "A request with this Idempotency-Key is still running"
+    retry_after_seconds = 1
+
+
+class AnswerNotKept(Conflict):
+    code = "idempotency-answer-not-kept"
+    title = "This command has been done; its answer held a secret and was not kept"
+
+
+REFUSALS: tuple[type[DomainError], ...] = (
+    IdempotencyKeyRequired,
+    IdempotencyKeyReused,
+    IdempotencyInProgress,
+    AnswerNotKept,
+)
+"""For a keyed route's `problems.responses(...)`."""
+
+
+class IdempotencyKey(Model):
+    __tablename__ = "idempotency_keys"
+
+    id: Mapped[bytes] = mapped_column(primary_key=True)
+    """SHA-256 of caller, route and key: nobody can ask for another caller's answer."""
+    body_hash: Mapped[bytes]
+    status: Mapped[int]
+    answer: Mapped[bytes | None]
+    """The exact bytes sent; None when they held a secret."""
+    created_at: Mapped[datetime] = mapped_column(server_default=sa.text("clock()"))
+
+
+class Guard:
+    """Runs one command at most once per caller, route and key; without a key it just runs it."""
+
+    def __init__(
+        self, request: Request, session: AsyncSession, caller: str, key: str | None
+    ) -> None:
+        self._request = request
+        self._session = session
+        self._caller = caller
+        self._key = key
+
+    async def __call__(
+        self,
+        command: Callable[[], Awaitable[BaseModel]],
+        *,
+        status: int = 200,
+        secret: bool = False,
+    ) -> Response:
+        """Run the command, or answer as it was answered before.
+
+        Args:
+            command: changes state in this guard's transaction and returns the answer.
+            status: the HTTP status of the first answer, and of each replay.
+            secret: the answer holds a secret: it is not stored, and a replay is refused.
+
+        Raises:
+            IdempotencyKeyReused: the key came with another body or path before.
+            IdempotencyInProgress: the same request is still running.
+            AnswerNotKept: the command was done and its answer was secret.
+        """
+        if self._key is None:
+            return _json((await command()).model_dump_json().encode(), status)
+        row_id = _hash(self._caller, self._request.method, _route(self._request), self._key)
+        body_hash = await self._fingerprint()
+        replay = await self._replay(row_id, body_hash)
+        if replay is not None:
+            return replay
+        body = (await command()).model_dump_json().encode()
+        self._session.add(
+            IdempotencyKey(
+                id=row_id, body_hash=body_hash, status=status, answer=None if secret else body
+            )
+        )
+        return _json(body, status)
+
+    async def _replay(self, row_id: bytes, body_hash: bytes) -> Response | None:
+        lock = int.from_bytes(row_id[:8], "big", signed=True)
+        if not await self._session.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(lock))):
+            raise IdempotencyInProgress("The same request is still running. Ask again in a second.")
+        expired = IdempotencyKey.created_at < clock() - KEPT
+        await self._session.execute(
+            sa.delete(IdempotencyKey).where(IdempotencyKey.id == row_id, expired)
+        )
+        done = await self._session.get(IdempotencyKey, row_id)
+        if done is None:
+            return None
+        if done.body_hash != body_hash:
+            raise IdempotencyKeyReused("Use a new key for a new request.", field=HEADER)
+        if done.answer is None:
+            raise AnswerNotKept("It took effect the first time. Use a new key to do it again.")
+        replayed = _json(done.answer, done.status)
+        replayed.headers["Idempotency-Replayed"] = "true"
+        return replayed
+
+    async def _fingerprint(self) -> bytes:
+        """Equal for requests that mean the same: spacing and order of members do not count."""
+        body = await self._request.body()
+        try:
+            meaning = json.dumps(json.loads(body), sort_keys=True)
+        except ValueError:  # a route without a body never looked at it
+            meaning = body.hex()
+        return _hash(self._request.url.path, self._request.url.query, meaning)
+
+
+def _json(body: bytes, status: int) -> Response:
+    return Response(body, status, media_type="application/json")
+
+
+def _hash(*parts: str) -> bytes:
+    return hashlib.sha256(json.dumps(parts).encode()).digest()
+
+
+def _route(request: Request) -> str:
+    return str(getattr(request.scope.get("route"), "path", request.url.path))
+
+
+def once_for(
+    request: Request, session: AsyncSession, *, caller: str, required: bool = True
+) -> Guard:
+    """The guard of a caller who holds no access token, for example `link:<sha256>`.
+
+    Raises:
+        IdempotencyKeyRequired: the header is missing.
+        Invalid: the header is not 1 to 255 visible ASCII characters.
+    """
+    key = request.headers.get(HEADER)
+    if key is None and required:
+        raise IdempotencyKeyRequired(f"Send an {HEADER} header with a value of your own.")
+    if key is not None and not _KEY.fullmatch(key):
+        raise Invalid("The key must be 1 to 255 visible ASCII characters.", field=HEADER)
+    return Guard(request, session, caller, key)
+
+
+async def _once(
+    request: Request,
+    session: Transaction,
+    caller: Caller,
+    _key: Annotated[str | None, Header(alias=HEADER, max_length=255)] = None,
+) -> Guard:
+    return once_for(request, session, caller=str(caller.user_id))
+
+
+async def _once_if_keyed(
+    request: Request,
+    session: Transaction,
+    caller: Caller,
+    _key: Annotated[str | None, Header(alias=HEADER, max_length=255)] = None,
+) -> Guard:
+    return once_for(request, session, caller=str(caller.user_id), required=False)
+
+
+Once = Annotated[Guard, Depends(_once, scope="function")]
+"""The header is required: money or a signature moves."""
+OnceIfKeyed = Annotated[Guard, Depends(_once_if_keyed, scope="function")]
+"""The header is honoured when sent."""
+
+
+async def forget_old(session: AsyncSession) -> None:
+    """Delete the answers that are past their 24 hours."""
+    await session.execute(
+        sa.delete(IdempotencyKey).where(IdempotencyKey.created_at < clock() - KEPT)
+    )
