@@ -48,6 +48,8 @@ class ServiceSettings(BaseSettings):
     kafka_username: str = ""
     kafka_password: SecretStr = SecretStr("")
     kafka_use_ssl: bool = True
+    kafka_session_timeout_ms: int = Field(default=10_000, ge=1000)
+    """How soon a killed consumer is replaced; the broker has a lower bound of its own."""
 
     @field_validator("trusted_proxies", mode="before")
     @classmethod

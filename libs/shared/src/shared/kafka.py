@@ -1,0 +1,272 @@
+"""How facts of other services come in: claimed, handled and committed once, then the offset moves.
+
+Failures have three kinds (docs/decisions/0004): past, dead, infrastructure. Only a row in the
+outbox makes a message dead; an outage of ours is waited out in place.
+"""
+
+import asyncio
+import json
+import ssl
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from typing import Any
+
+import sqlalchemy as sa
+from aiokafka import ConsumerRebalanceListener, ConsumerRecord
+from aiokafka.errors import KafkaError
+from faststream import AckPolicy, BaseMiddleware
+from faststream.exceptions import HandlerException, NackMessage
+from faststream.kafka import KafkaBroker
+from faststream.message import StreamMessage
+from faststream.security import SASLScram512
+from prometheus_client import Counter
+from pydantic import ValidationError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from shared import crash, inbox, outbox, telemetry
+from shared.database import Sessions
+from shared.events import Envelope, Event
+from shared.ids import new_id
+from shared.settings import ServiceSettings
+
+TRIES = 5
+FIRST_BACKOFF_SECONDS = 0.1
+LONGEST_BACKOFF_SECONDS = 5.0
+NACK_AFTER_SECONDS = 60
+"""Waiting longer in place would bring the consumer near `max_poll_interval_ms` and out of its
+group; the message is then asked for again."""
+STOP_WITHIN_SECONDS = 20
+
+INFRASTRUCTURE = (
+    OSError,
+    TimeoutError,
+    KafkaError,
+    sa.exc.OperationalError,
+    sa.exc.InterfaceError,
+    sa.exc.TimeoutError,
+)
+UNREADABLE = (ValidationError, json.JSONDecodeError, UnicodeDecodeError)
+
+log = telemetry.get_logger()
+handled_total = Counter("inbox_messages_total", "Messages by outcome.", ["topic", "outcome"])
+
+_session: ContextVar[AsyncSession] = ContextVar("handler_session")
+_envelope: ContextVar[Envelope] = ContextVar("handler_envelope")
+
+
+def current_session() -> AsyncSession:
+    """The transaction of the event being handled; the inbox commits it.
+
+    A contextvar and no parameter: FastStream resolves each `Context()` parameter in a thread.
+    """
+    return _session.get()
+
+
+def current_envelope() -> Envelope:
+    return _envelope.get()
+
+
+def is_a(event: type[Event]) -> Callable[[StreamMessage[Any]], bool]:
+    """The filter that gives a handler this kind of fact and no other."""
+
+    def matches(message: StreamMessage[Any]) -> bool:
+        return message.headers.get("ce_type") == event.topic
+
+    return matches
+
+
+def _is_infrastructure(error: BaseException) -> bool:
+    if isinstance(error, sa.exc.DBAPIError):
+        state = getattr(error.orig, "sqlstate", None) or ""
+        # Connection lost, server shutting down, resources; serialization failure and deadlock.
+        return error.connection_invalidated or state[:2] in {"08", "53", "57", "40"} or not state
+    return isinstance(error, INFRASTRUCTURE)
+
+
+class Consume(BaseMiddleware[Any, ConsumerRecord]):
+    """Everything between Kafka and a handler; the sessions come with `Consume.over`."""
+
+    sessions: Sessions
+    consumer: str
+
+    @classmethod
+    def over(cls, sessions: Sessions, consumer: str) -> type["Consume"]:
+        return type("Consume", (cls,), {"sessions": sessions, "consumer": consumer})
+
+    async def consume_scope(
+        self, call_next: Callable[[Any], Awaitable[Any]], msg: StreamMessage[Any]
+    ) -> Any:
+        crash.point("cons.after_poll")
+        try:
+            envelope = Envelope.from_headers(msg.headers)
+        except ValidationError as error:
+            await self._bury(error, tries=1)
+            return None
+        topic = self.msg.topic
+        with telemetry.continue_from(msg.headers, f"{topic} process"):
+            await self._until_done(call_next, msg, envelope, topic)
+        crash.point("cons.after_commit_before_offset")
+        return None
+
+    async def _until_done(
+        self,
+        call_next: Callable[[Any], Awaitable[Any]],
+        msg: StreamMessage[Any],
+        envelope: Envelope,
+        topic: str,
+    ) -> None:
+        tries, backoff, waited = 0, FIRST_BACKOFF_SECONDS, 0.0
+        while True:
+            try:
+                outcome = await self._handle(call_next, msg, envelope, topic)
+            except UNREADABLE as error:
+                await self._bury(error, tries=1)
+                return
+            except Exception as error:
+                if not _is_infrastructure(error):
+                    tries += 1
+                    log.warning("event.failed", topic=topic, tries=tries, exc_info=error)
+                if tries >= TRIES:
+                    await self._bury(error, tries)
+                    return
+                if waited >= NACK_AFTER_SECONDS:
+                    raise NackMessage from error
+                await asyncio.sleep(backoff)
+                waited += backoff
+                backoff = min(backoff * 2, LONGEST_BACKOFF_SECONDS)
+            else:
+                handled_total.labels(topic, outcome).inc()
+                return
+
+    async def _handle(
+        self,
+        call_next: Callable[[Any], Awaitable[Any]],
+        msg: StreamMessage[Any],
+        envelope: Envelope,
+        topic: str,
+    ) -> str:
+        async with self.sessions.begin() as session:
+            if not await inbox.claim(session, self.consumer, envelope.event_id, topic):
+                return "duplicate"
+            held_session, held_envelope = _session.set(session), _envelope.set(envelope)
+            try:
+                await call_next(msg)
+            finally:
+                _session.reset(held_session)
+                _envelope.reset(held_envelope)
+        return "handled"
+
+    async def after_processed(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_val: BaseException | None = None,
+        exc_tb: Any = None,
+    ) -> bool | None:
+        """What failed before a handler was found: bytes that cannot be parsed, an unknown fact."""
+        if not isinstance(exc_val, Exception) or isinstance(exc_val, HandlerException):
+            return await super().after_processed(exc_type, exc_val, exc_tb)
+        await self._bury(exc_val, tries=1)
+        return True
+
+    async def _bury(self, error: Exception, tries: int) -> None:
+        """Record the dead letter in a transaction of its own.
+
+        Raises:
+            NackMessage: it could not be recorded; the message will be read again.
+        """
+        record = self.msg
+        headers = {
+            name: (value or b"").decode("utf-8", "backslashreplace")
+            for name, value in record.headers
+        }
+        headers |= {
+            "dead_reason": f"{type(error).__name__}: {error}"[:1000],
+            "dead_consumer": self.consumer,
+            "dead_topic": record.topic,
+            "dead_position": f"{record.partition}/{record.offset}",
+            "dead_tries": str(tries),
+        }
+        position = f"{record.topic}/{record.partition}/{record.offset}"
+        try:
+            async with self.sessions.begin() as session:
+                await outbox.add(
+                    session,
+                    event_id=new_id(),
+                    aggregate_id=f"dead:{position}",
+                    sequence=await outbox.next_sequence(session, f"dead:{position}"),
+                    topic=f"{self.consumer}.dlq",
+                    key=(record.key or b"").decode("utf-8", "backslashreplace"),
+                    payload=record.value or b"",
+                    headers=headers,
+                )
+        except Exception as failure:
+            await asyncio.sleep(FIRST_BACKOFF_SECONDS)
+            raise NackMessage from failure
+        handled_total.labels(record.topic, "dead").inc()
+        log.error("event.dead", topic=record.topic, position=position, reason=str(error)[:300])
+
+
+class _FinishFirst(ConsumerRebalanceListener):  # type: ignore[misc] # untyped library
+    """Holds a revocation until the message in hand is handled and its offset committed."""
+
+    subscriber: Any = None
+
+    async def on_partitions_assigned(self, assigned: Any) -> None:
+        """Nothing to prepare."""
+
+    async def on_partitions_revoked(self, revoked: Any) -> None:
+        lock = getattr(self.subscriber, "lock", None)
+        if revoked and lock is not None:
+            await lock.wait_release(STOP_WITHIN_SECONDS)
+
+
+def security(settings: ServiceSettings) -> SASLScram512:
+    return SASLScram512(
+        username=settings.kafka_username,
+        password=settings.kafka_password.get_secret_value(),
+        use_ssl=settings.kafka_use_ssl,
+        ssl_context=ssl.create_default_context() if settings.kafka_use_ssl else None,
+    )
+
+
+def create_broker(settings: ServiceSettings, sessions: Sessions) -> KafkaBroker:
+    """The broker of one worker; what it consumes goes through the inbox."""
+    return KafkaBroker(
+        settings.kafka_bootstrap_servers.split(","),
+        security=security(settings),
+        client_id=f"{settings.kafka_username}.worker",
+        enable_idempotence=True,
+        acks="all",
+        graceful_timeout=STOP_WITHIN_SECONDS,
+        middlewares=[Consume.over(sessions, settings.kafka_username)],
+        logger=None,
+    )
+
+
+def facts(broker: KafkaBroker, settings: ServiceSettings, *events: type[Event]) -> Any:
+    """The one subscriber of a service; add handlers to it with `filter=is_a(Event)`."""
+    listener = _FinishFirst()
+    topics: list[str] = [event.topic for event in events]
+    subscriber = broker.subscriber(
+        *topics,
+        group_id=settings.kafka_username,
+        ack_policy=AckPolicy.NACK_ON_ERROR,
+        auto_offset_reset="earliest",
+        session_timeout_ms=settings.kafka_session_timeout_ms,
+        heartbeat_interval_ms=settings.kafka_session_timeout_ms // 3,
+        listener=listener,
+        no_reply=True,
+    )
+    listener.subscriber = subscriber
+    return subscriber
+
+
+def assert_safe(broker: KafkaBroker) -> None:
+    """Every subscriber must come back to what it has not handled.
+
+    Raises:
+        RuntimeError: one would lose or skip messages; names its topics.
+    """
+    for subscriber in broker.subscribers:
+        if subscriber.ack_policy is not AckPolicy.NACK_ON_ERROR:
+            raise RuntimeError(f"Subscriber of {subscriber} must be NACK_ON_ERROR.")

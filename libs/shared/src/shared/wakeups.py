@@ -1,0 +1,98 @@
+"""After a commit that leaves work behind, the schema's workers are told by NOTIFY.
+
+The NOTIFY goes over a connection of its own, at most once a millisecond: inside the writing
+transaction it would take a lock that all commits share. A lost one costs a poll interval, no more.
+"""
+
+import asyncio
+import contextlib
+from types import TracebackType
+from typing import Self
+
+import asyncpg
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from shared import outbox, telemetry
+from shared.settings import ServiceSettings
+
+RECONNECT_SECONDS = 1
+
+log = telemetry.get_logger()
+
+
+class Notifier:
+    """Sends the wake-ups of this process: `async with Notifier(settings)`."""
+
+    def __init__(self, settings: ServiceSettings) -> None:
+        self._url = settings.asyncpg_url
+        self._dirty = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        sa.event.listen(Session, "after_commit", self._after_commit)
+        self._task = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        sa.event.remove(Session, "after_commit", self._after_commit)
+        assert self._task is not None
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+
+    def _after_commit(self, session: Session) -> None:
+        if session.info.pop(outbox.WAKE, False):
+            self._dirty.set()
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                connection = await asyncpg.connect(self._url, timeout=10)
+            except (OSError, asyncpg.PostgresError, TimeoutError):
+                await asyncio.sleep(RECONNECT_SECONDS)
+                continue
+            try:
+                while True:
+                    await self._dirty.wait()
+                    self._dirty.clear()
+                    await connection.execute(
+                        "SELECT pg_notify(current_schema() || '_work', '')", timeout=10
+                    )
+                    await asyncio.sleep(0.001)
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+                self._dirty.set()
+            finally:
+                connection.terminate()
+
+
+class Listener:
+    """Sets every event in `wake` when work may have come."""
+
+    def __init__(self, settings: ServiceSettings, wake: list[asyncio.Event]) -> None:
+        self._url = settings.asyncpg_url
+        self._wake = wake
+
+    def _ring(self, *_: object) -> None:
+        for event in self._wake:
+            event.set()
+
+    async def run(self) -> None:
+        while True:
+            try:
+                connection = await asyncpg.connect(self._url, timeout=10)
+                try:
+                    channel = await connection.fetchval("SELECT current_schema() || '_work'")
+                    await connection.add_listener(channel, self._ring)
+                    self._ring()
+                    while not connection.is_closed():
+                        await asyncio.sleep(RECONNECT_SECONDS)
+                finally:
+                    connection.terminate()
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+                await asyncio.sleep(RECONNECT_SECONDS)
