@@ -8,6 +8,7 @@ else a header names (`jku`, `x5u`, `jwk`) is never looked at.
 import asyncio
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Protocol
 from uuid import UUID
@@ -102,8 +103,14 @@ class PublishedKeys:
     """
 
     def __init__(
-        self, sessions: Sessions, url: str, *, transport: httpx.AsyncBaseTransport | None = None
+        self,
+        sessions: Sessions,
+        url: str,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+        seconds: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._seconds = seconds
         self._sessions = sessions
         self._url = url
         self._transport = transport
@@ -115,17 +122,17 @@ class PublishedKeys:
         self._lock = asyncio.Lock()
 
     async def key(self, kid: str) -> Key | None:
-        now = time.monotonic()
+        now = self._seconds()
         if kid in self._keys and (now < self._stale_at or now < self._next_fetch_at):
             return self._keys[kid]
         async with self._lock:
             if not self._is_loaded:
                 await self._load()
-            is_wanted = kid not in self._keys or time.monotonic() >= self._stale_at
-            if is_wanted and time.monotonic() >= self._next_fetch_at:
+            is_wanted = kid not in self._keys or self._seconds() >= self._stale_at
+            if is_wanted and self._seconds() >= self._next_fetch_at:
                 await self._fetch()
         if kid not in self._keys and self._fetch_failed:
-            seconds = max(1, int(self._next_fetch_at - time.monotonic()) + 1)
+            seconds = max(1, int(self._next_fetch_at - self._seconds()) + 1)
             raise Unavailable("Sign-in does not answer.", retry_after_seconds=seconds)
         return self._keys.get(kid)
 
@@ -136,7 +143,7 @@ class PublishedKeys:
         self._is_loaded = True
 
     async def _fetch(self) -> None:
-        self._next_fetch_at = time.monotonic() + FETCH_EVERY_SECONDS
+        self._next_fetch_at = self._seconds() + FETCH_EVERY_SECONDS
         try:
             async with httpx.AsyncClient(timeout=3, transport=self._transport) as client:
                 published = (await client.get(self._url)).raise_for_status().json()["keys"]
@@ -147,7 +154,7 @@ class PublishedKeys:
             return
         self._fetch_failed = False
         self._keys = {kid: key for kid, (key, _) in keys.items()}
-        self._stale_at = time.monotonic() + REFRESH_AFTER_SECONDS
+        self._stale_at = self._seconds() + REFRESH_AFTER_SECONDS
         await self._store({kid: key.as_dict(private=False) for kid, key in self._keys.items()})
 
     async def _store(self, jwks: dict[str, dict[str, Any]]) -> None:

@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import (
 )
 from sqlalchemy.orm import DeclarativeBase
 
+from shared import crash
 from shared.settings import ServiceSettings
 
 POOL_CONNECTIONS = 5
@@ -80,6 +81,7 @@ async def transaction(request: Request) -> AsyncIterator[AsyncSession]:
     sessions: Sessions = request.app.state.sessions
     async with sessions.begin() as session:
         yield session
+        crash.point("cmd.before_commit")
 
 
 Transaction = Annotated[AsyncSession, Depends(transaction, scope="function")]

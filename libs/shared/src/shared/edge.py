@@ -137,6 +137,5 @@ def _count(scope: Scope, status: int, took_seconds: float) -> None:
     answers.labels(method, route, str(status)).inc()
     seconds.labels(method, route).observe(took_seconds)
     trace.get_current_span().update_name(f"{method} {route}")
-    log.info(
-        "http.answered", method=method, route=route, status=status, milliseconds=took_seconds * 1000
-    )
+    milliseconds = round(took_seconds * 1000, 1)
+    log.info("http.answered", method=method, route=route, status=status, milliseconds=milliseconds)

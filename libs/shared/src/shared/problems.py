@@ -5,6 +5,7 @@ Bodies name the rule that was broken, never SQL, stack traces or the values that
 
 import json
 import socket
+import traceback
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, cast
@@ -277,7 +278,16 @@ class LastResort:
         if known is not None:
             log.warning("http.database_refused", reason=type(error).__name__, problem=known.code)
             return of_error(path, known)
-        log.error("http.failed", exc_info=error)
+        if isinstance(error, sqlalchemy.exc.DBAPIError):
+            # Its message may quote a whole row, so only its kind and place are logged.
+            frames = traceback.extract_tb(error.__traceback__)
+            where = [
+                f"{f.filename}:{f.lineno}" for f in frames if "site-packages" not in f.filename
+            ]
+            sqlstate = getattr(error.orig, "sqlstate", None)
+            log.error("http.failed", reason=type(error).__name__, sqlstate=sqlstate, where=where)
+        else:
+            log.error("http.failed", exc_info=error)
         return of_status(path, 500, "Something went wrong on our side.", {})
 
 
