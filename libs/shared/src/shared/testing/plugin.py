@@ -1,0 +1,34 @@
+"""One stack a test run, started when the first test needs it and only as much as is needed."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from shared.testing.stack import Stack
+
+PROCESSES = tuple(
+    f"{service}.{kind}"
+    for service in ("identity", "listings", "contracts", "escrow")
+    for kind in ("api", "worker")
+)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Stack]:
+    """The stack with PostgreSQL running."""
+    with Stack.started() as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def infrastructure(postgres_server: Stack) -> Stack:
+    """PostgreSQL, Kafka with topics and ACLs, S3 with its bucket, and the simulators."""
+    postgres_server.start("kafka", "s3", "simulators", "migrations", "topics", "bucket")
+    return postgres_server
+
+
+@pytest.fixture(scope="session")
+def stack(infrastructure: Stack) -> Stack:
+    """Everything, services and gateway included."""
+    infrastructure.start(*PROCESSES, "gateway")
+    return infrastructure
