@@ -59,6 +59,7 @@ async def test_a_user_without_roles_is_no_staff_and_may_use_every_scope(
     assert principal.kyc_tier is KycTier.TIER_0
 
 
+@pytest.mark.filterwarnings("ignore:EdDSA is deprecated")
 async def test_an_ed25519_key_signs_as_well() -> None:
     issuer = TestIssuer()
     key = OKPKey.generate_key("Ed25519", {"kid": "ed"})
