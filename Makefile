@@ -62,7 +62,7 @@ check: $(READY) ## lint, types, architecture, event schemas, compose file, image
 	@echo 'make check: all good'
 
 bench: $(READY) ## run one measurement: make bench NAME=...
-	@if [ -z '$(NAME)' ] || [ ! -f 'bench/$(NAME).py' ]; then \
+	@if [ -z '$(filter $(BENCHES),$(NAME))' ]; then \
 		echo 'make bench NAME=<one of: $(BENCHES)>' >&2; exit 2; fi
 	@$(BIN)/python 'bench/$(NAME).py'
 

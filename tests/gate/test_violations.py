@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.gate.conftest import ROOT, Copy
+from tests.gate.conftest import Copy
 
 Result = subprocess.CompletedProcess[str]
 
@@ -14,30 +14,6 @@ def broken(result: Result) -> list[str]:
     assert "Could not" not in result.stdout + result.stderr, result.stdout + result.stderr
     lines = result.stdout.splitlines()
     return [line.removesuffix(" BROKEN") for line in lines if line.endswith(" BROKEN")]
-
-
-def test_make_check_runs_every_check() -> None:
-    planned = subprocess.run(
-        ["make", "-n", "-o", ".venv/.ready", "check"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    commands = [
-        "ruff check .",
-        "ruff format --check .",
-        "mypy libs services deploy tests bench",
-        "lint-imports",
-        "python deploy/checks/subscribers.py libs services",
-        "python deploy/checks/events.py check",
-        "codespell",
-        "python deploy/checks/projects.py",
-        "check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml",
-        "hadolint deploy/Dockerfile",
-    ]
-    run = [line.removeprefix(".venv/bin/") for line in planned.splitlines()]
-    assert [command for command in commands if command not in run] == []
 
 
 def test_the_tree_as_it_is_passes(copy: Copy) -> None:
