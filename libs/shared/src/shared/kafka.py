@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaError
 from faststream import AckPolicy, BaseMiddleware
 from faststream.exceptions import HandlerException, NackMessage
 from faststream.kafka import KafkaBroker
+from faststream.kafka.subscriber.usecase import DefaultSubscriber
 from faststream.message import StreamMessage
 from faststream.security import SASLScram512
 from prometheus_client import Counter
@@ -243,7 +244,9 @@ def create_broker(settings: ServiceSettings, sessions: Sessions) -> KafkaBroker:
     )
 
 
-def facts(broker: KafkaBroker, settings: ServiceSettings, *events: type[Event]) -> Any:
+def facts(
+    broker: KafkaBroker, settings: ServiceSettings, *events: type[Event]
+) -> DefaultSubscriber:
     """The one subscriber of a service; add handlers to it with `filter=is_a(Event)`."""
     listener = _FinishFirst()
     topics: list[str] = [event.topic for event in events]
