@@ -15,6 +15,10 @@ from shared.limits import RateLimit
 
 STATEMENTS = {
     "unique": ["INSERT INTO rate_limits VALUES ('taken', clock(), 1)"],
+    "commit": [
+        "CREATE TEMP TABLE late (n int UNIQUE DEFERRABLE INITIALLY DEFERRED) ON COMMIT DROP",
+        "INSERT INTO late VALUES (1), (1)",
+    ],
     "serialization": ["DO $$ BEGIN RAISE SQLSTATE '40001'; END $$"],
     "deadlock": ["DO $$ BEGIN RAISE SQLSTATE '40P01'; END $$"],
     "lock": ["DO $$ BEGIN RAISE SQLSTATE '55P03'; END $$"],
@@ -57,6 +61,7 @@ async def client(sessions: Sessions) -> AsyncIterator[httpx.AsyncClient]:
     ("name", "status", "code", "retry_after"),
     [
         ("unique", 409, "concurrent-change", "1"),
+        ("commit", 409, "concurrent-change", "1"),
         ("serialization", 503, "unavailable", "1"),
         ("deadlock", 503, "unavailable", "1"),
         ("lock", 503, "unavailable", "1"),

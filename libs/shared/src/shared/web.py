@@ -45,6 +45,7 @@ __all__ = [
 
 STOP_WITHIN_SECONDS = 10
 _MAX_BODY_DEPTH = 20
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _ETAG = re.compile(r'(?:W/)?"?(\d{1,18})"?')
 
 
@@ -64,7 +65,7 @@ def _check_storable(value: Any, depth_left: int) -> None:
     if depth_left == 0:
         raise ValueError("The body is nested too deeply.")
     match value:
-        case str() if "\x00" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
+        case str() if _UNSTORABLE.search(value):
             raise ValueError("Text must not contain NUL or half of a surrogate pair.")
         case dict():
             for name, member in value.items():
