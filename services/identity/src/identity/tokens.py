@@ -48,6 +48,7 @@ async def published_keys(session: AsyncSession, vault: Vault) -> list[SigningKey
         keys = list(await repository.signing_keys(session))
         if not keys or keys[0].created_at < now - ROTATED_AFTER:
             keys.insert(0, await _make_key(session, vault, at_once=not keys))
+            now = await clock.now(session)
     # The one that signs now, those that will, and the one before: its tokens may still be valid.
     signing = next(n for n, key in enumerate(keys) if key.signs_from <= now)
     return keys[: signing + 2]
