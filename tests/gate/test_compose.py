@@ -1,6 +1,8 @@
 """docker-compose.yml and the image recipe: hardened, pinned, closed, and complete."""
 
+import ast
 import importlib
+import importlib.metadata
 import json
 import re
 import subprocess
@@ -196,3 +198,53 @@ def test_the_image_has_every_source_and_no_secret() -> None:
     assert not any("secrets" in path for path in allowed)
     for path in copied:
         assert any(path.startswith(entry) or entry.startswith(path) for entry in allowed)
+
+
+def imported(path: Path) -> set[str]:
+    """The modules a file imports when it is loaded."""
+    found: set[str] = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def test_the_image_has_every_package_that_its_code_imports() -> None:
+    sources = [
+        ROOT / "libs/shared/src",
+        *ROOT.glob("services/*/src"),
+        ROOT / "deploy/simulators/src",
+    ]
+    files = {path for source in sources for path in source.rglob("*.py")}
+    files = {path for path in files if "testing" not in path.parts}
+    # Of the local stack only what compose's jobs load is used.
+    local, wanted = (
+        ROOT / "deploy/local/src/bloxtr8",
+        [ROOT / "deploy/local/src/bloxtr8/compose.py"],
+    )
+    while wanted:
+        path = wanted.pop()
+        files.add(path)
+        parts = {name.split(".")[1] for name in imported(path) if name.startswith("bloxtr8.")}
+        named = {local / f"{part}.py" for part in parts}
+        wanted += [path for path in named if path.exists() and path not in files]
+    locked = {
+        re.sub(r"[-_.]+", "-", name)
+        for name in re.findall(
+            r"^([a-z0-9._-]+)(?:\[[^]]*\])?==",
+            (ROOT / "deploy/image.lock").read_text(),
+            re.MULTILINE,
+        )
+    }
+    own = {"shared", "bloxtr8", "simulators", *SERVICES}
+    providers = importlib.metadata.packages_distributions()
+    missing = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in files
+        for name in {module.partition(".")[0] for module in imported(path)}
+        if name not in own | set(sys.stdlib_module_names)
+        and not {re.sub(r"[-_.]+", "-", d.lower()) for d in providers.get(name, [])} & locked
+    }
+    assert missing == set()
