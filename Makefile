@@ -32,8 +32,8 @@ down: $(READY) ## stop the stack; its data stays
 status: $(READY) ## show every part of the stack
 	@$(BIN)/bloxtr8 status
 
-logs: $(READY) ## follow the logs of the stack
-	@$(BIN)/bloxtr8 logs
+logs: $(READY) ## follow the logs of the stack, or of one process: NAME=...
+	@$(BIN)/bloxtr8 logs --follow $(NAME)
 
 migrate: $(READY) ## bring the schemas of the running stack to the newest revision
 	@$(BIN)/bloxtr8 migrate
