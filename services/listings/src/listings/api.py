@@ -1,0 +1,23 @@
+"""The HTTP process of listings: wiring only."""
+
+from fastapi import FastAPI
+
+from listings.routes import router
+from listings.settings import Settings
+from shared import web
+from shared.auth import KeySource
+from shared.database import Sessions, create_engine, create_sessions
+
+
+def create_app(
+    settings: Settings, sessions: Sessions | None = None, keys: KeySource | None = None
+) -> FastAPI:
+    sessions = sessions or create_sessions(create_engine(settings))
+    return web.create_app(
+        settings, "Bloxtr8 listings", routers=[router], sessions=sessions, keys=keys
+    )
+
+
+if __name__ == "__main__":
+    settings = Settings()
+    web.run(lambda: create_app(settings), settings)

@@ -1,0 +1,1 @@
+"""What listings can do, a file for each noun."""
