@@ -61,6 +61,7 @@ def create_engine(settings: ServiceSettings) -> AsyncEngine:
         max_overflow=0,
         pool_pre_ping=True,
         pool_timeout=10,
+        hide_parameters=True,
         connect_args={
             "server_settings": {
                 "statement_timeout": str(STATEMENT_TIMEOUT_MS),

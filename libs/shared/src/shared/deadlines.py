@@ -5,6 +5,7 @@ and looks at the database clock only after it holds both.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +17,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from shared import crash, telemetry
+from shared import crash, outages, telemetry
 from shared.clock import clock
 from shared.database import Model, Sessions
 
@@ -75,14 +76,23 @@ class DeadlineTicker:
     def __init__(self, sessions: Sessions, expiries: Mapping[str, Expiry]) -> None:
         self._sessions = sessions
         self._expiries = dict(expiries)
+        self._stopping = asyncio.Event()
 
     async def run(self) -> None:
-        while True:
+        """Tick until stopped; a failing database is waited for."""
+        while not self._stopping.is_set():
             try:
-                await self.tick()
-            except (OSError, sa.exc.DBAPIError, sa.exc.TimeoutError) as error:
+                done = await self.tick()
+            except outages.DATABASE as error:
                 log.warning("deadlines.database_refused", reason=type(error).__name__)
-            await asyncio.sleep(TICK_SECONDS)
+                done = 0
+            if done < BATCH:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), TICK_SECONDS)
+
+    def stop(self) -> None:
+        """Let `run` end after the deadlines in hand."""
+        self._stopping.set()
 
     async def tick(self) -> int:
         """Expire everything due now; returns how many deadlines were done."""
@@ -98,11 +108,13 @@ class DeadlineTicker:
         crash.point("sched.after_select")
         done = 0
         for aggregate_id, kind in found:
+            if self._stopping.is_set():
+                break
             try:
                 done += await self._expire(aggregate_id, kind)
-            except (OSError, sa.exc.DBAPIError, sa.exc.TimeoutError):
-                raise
-            except Exception:
+            except Exception as error:
+                if outages.is_outage(error):
+                    raise
                 log.exception("deadline.failed", kind=kind, aggregate_id=str(aggregate_id))
         return done
 

@@ -63,15 +63,19 @@ async def _line(name: str, check: Check) -> tuple[str, bool]:
 
 
 def create_ops_app(
-    parts: Mapping[str, Check], *, refresh_metrics: Check | None = None
+    parts: Mapping[str, Check],
+    *,
+    refresh_metrics: Check | None = None,
+    is_stuck: Callable[[], bool] = lambda: False,
 ) -> Starlette:
     """`/health/live`, `/health/ready` (a line per part, 503 if one is down) and `/metrics`.
 
-    Liveness only says that the event loop turns: a restart mends no database.
+    Liveness ignores the parts, since a restart mends no database: 503 is for a process that has
+    work it could do and does not do it.
     """
 
     async def live(_request: Request) -> Response:
-        return PlainTextResponse("alive\n")
+        return PlainTextResponse("stuck\n", 503) if is_stuck() else PlainTextResponse("alive\n")
 
     async def ready(_request: Request) -> Response:
         lines = await asyncio.gather(*(_line(name, check) for name, check in parts.items()))

@@ -5,7 +5,7 @@ import asyncio
 import sqlalchemy as sa
 from prometheus_client import Gauge
 
-from shared import idempotency, inbox, limits, telemetry
+from shared import idempotency, inbox, limits, outages, telemetry
 from shared.database import Sessions
 
 EVERY_SECONDS = 600
@@ -30,16 +30,16 @@ async def run(sessions: Sessions) -> None:
     while True:
         try:
             await tidy(sessions)
-        except (OSError, sa.exc.DBAPIError, sa.exc.TimeoutError) as error:
+        except outages.DATABASE as error:
             log.warning("housekeeping.database_refused", reason=type(error).__name__)
         await asyncio.sleep(EVERY_SECONDS)
 
 
 async def tidy(sessions: Sessions) -> None:
-    async with sessions.begin() as session:
-        await inbox.maintain(session)
-        await idempotency.forget_old(session)
-        await limits.forget_past(session)
+    """Remove all that is past its time."""
+    for step in (inbox.maintain, idempotency.forget_old, limits.forget_past):
+        async with sessions.begin() as session:
+            await step(session)
     while True:
         async with sessions.begin() as session:
             gone = await session.execute(_FORGET_PUBLISHED, {"rows": ROWS_PER_STEP})

@@ -1,19 +1,21 @@
 """How facts of other services come in: claimed, handled and committed once, then the offset moves.
 
-Failures have three kinds (docs/decisions/0004): past, dead, infrastructure. Only a row in the
-outbox makes a message dead; an outage of ours is waited out in place.
+Failures have three kinds (docs/decisions/0004): past, dead, infrastructure. A row in the outbox
+makes a message dead; an outage of ours is waited out in place, for ever.
 """
 
 import asyncio
 import json
+import logging
 import ssl
+import time
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any
 
-import sqlalchemy as sa
 from aiokafka import ConsumerRebalanceListener, ConsumerRecord
-from aiokafka.errors import KafkaError
+from fast_depends.exceptions import ValidationError as UnfitArguments
 from faststream import AckPolicy, BaseMiddleware
 from faststream.exceptions import HandlerException, NackMessage
 from faststream.kafka import KafkaBroker
@@ -24,10 +26,9 @@ from prometheus_client import Counter
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared import crash, inbox, outbox, telemetry
+from shared import crash, dead_letters, inbox, outages, telemetry
 from shared.database import Sessions
 from shared.events import Envelope, Event
-from shared.ids import new_id
 from shared.settings import ServiceSettings
 
 TRIES = 5
@@ -36,17 +37,9 @@ LONGEST_BACKOFF_SECONDS = 5.0
 NACK_AFTER_SECONDS = 60
 """Waiting longer in place would bring the consumer near `max_poll_interval_ms` and out of its
 group; the message is then asked for again."""
-STOP_WITHIN_SECONDS = 20
+STOP_WITHIN_SECONDS = 15
 
-INFRASTRUCTURE = (
-    OSError,
-    TimeoutError,
-    KafkaError,
-    sa.exc.OperationalError,
-    sa.exc.InterfaceError,
-    sa.exc.TimeoutError,
-)
-UNREADABLE = (ValidationError, json.JSONDecodeError, UnicodeDecodeError)
+UNREADABLE = (UnfitArguments, json.JSONDecodeError, UnicodeDecodeError)
 
 log = telemetry.get_logger()
 handled_total = Counter("inbox_messages_total", "Messages by outcome.", ["topic", "outcome"])
@@ -76,37 +69,54 @@ def is_a(event: type[Event]) -> Callable[[StreamMessage[Any]], bool]:
     return matches
 
 
-def _is_infrastructure(error: BaseException) -> bool:
-    if isinstance(error, sa.exc.DBAPIError):
-        state = getattr(error.orig, "sqlstate", None) or ""
-        # Connection lost, server shutting down, resources; serialization failure and deadlock.
-        return error.connection_invalidated or state[:2] in {"08", "53", "57", "40"} or not state
-    return isinstance(error, INFRASTRUCTURE)
+@dataclass
+class Flow:
+    """What a worker and its consumers tell each other."""
+
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set by the worker: what waits for an outage to end gives its message back."""
+    active_at: float = field(default_factory=time.monotonic)
+    """When a message was last taken, tried again or finished."""
+
+    async def pause(self, seconds: float) -> None:
+        """Wait before another try.
+
+        Raises:
+            NackMessage: the process is stopping; the next consumer gets the message.
+        """
+        self.active_at = time.monotonic()
+        try:
+            await asyncio.wait_for(self.stopping.wait(), seconds)
+        except TimeoutError:
+            return
+        raise NackMessage
 
 
 class Consume(BaseMiddleware[Any, ConsumerRecord]):
-    """Everything between Kafka and a handler; the sessions come with `Consume.over`."""
+    """Everything between Kafka and a handler; what it needs comes with `Consume.over`."""
 
     sessions: Sessions
     consumer: str
+    flow: Flow
 
     @classmethod
-    def over(cls, sessions: Sessions, consumer: str) -> type["Consume"]:
-        return type("Consume", (cls,), {"sessions": sessions, "consumer": consumer})
+    def over(cls, sessions: Sessions, consumer: str, flow: Flow) -> type["Consume"]:
+        return type("Consume", (cls,), {"sessions": sessions, "consumer": consumer, "flow": flow})
 
     async def consume_scope(
         self, call_next: Callable[[Any], Awaitable[Any]], msg: StreamMessage[Any]
     ) -> Any:
         crash.point("cons.after_poll")
+        self.flow.active_at = time.monotonic()
         try:
             envelope = Envelope.from_headers(msg.headers)
         except ValidationError as error:
             await self._bury(error, tries=1)
             return None
-        topic = self.msg.topic
-        with telemetry.continue_from(msg.headers, f"{topic} process"):
-            await self._until_done(call_next, msg, envelope, topic)
+        with telemetry.continue_from(msg.headers, f"{self.msg.topic} process"):
+            await self._until_done(call_next, msg, envelope)
         crash.point("cons.after_commit_before_offset")
+        self.flow.active_at = time.monotonic()
         return None
 
     async def _until_done(
@@ -114,17 +124,20 @@ class Consume(BaseMiddleware[Any, ConsumerRecord]):
         call_next: Callable[[Any], Awaitable[Any]],
         msg: StreamMessage[Any],
         envelope: Envelope,
-        topic: str,
     ) -> None:
-        tries, backoff, waited = 0, FIRST_BACKOFF_SECONDS, 0.0
+        topic, tries, backoff, waited = self.msg.topic, 0, FIRST_BACKOFF_SECONDS, 0.0
         while True:
             try:
-                outcome = await self._handle(call_next, msg, envelope, topic)
+                outcome = await self._handle(call_next, msg, envelope)
             except UNREADABLE as error:
                 await self._bury(error, tries=1)
                 return
+            except HandlerException:
+                raise
             except Exception as error:
-                if not _is_infrastructure(error):
+                if outages.is_outage(error):
+                    log.warning("event.waiting", topic=topic, reason=type(error).__name__)
+                else:
                     tries += 1
                     log.warning("event.failed", topic=topic, tries=tries, exc_info=error)
                 if tries >= TRIES:
@@ -132,7 +145,7 @@ class Consume(BaseMiddleware[Any, ConsumerRecord]):
                     return
                 if waited >= NACK_AFTER_SECONDS:
                     raise NackMessage from error
-                await asyncio.sleep(backoff)
+                await self.flow.pause(backoff)
                 waited += backoff
                 backoff = min(backoff * 2, LONGEST_BACKOFF_SECONDS)
             else:
@@ -144,10 +157,9 @@ class Consume(BaseMiddleware[Any, ConsumerRecord]):
         call_next: Callable[[Any], Awaitable[Any]],
         msg: StreamMessage[Any],
         envelope: Envelope,
-        topic: str,
     ) -> str:
         async with self.sessions.begin() as session:
-            if not await inbox.claim(session, self.consumer, envelope.event_id, topic):
+            if not await inbox.claim(session, self.consumer, envelope.event_id, self.msg.topic):
                 return "duplicate"
             held_session, held_envelope = _session.set(session), _envelope.set(envelope)
             try:
@@ -163,48 +175,26 @@ class Consume(BaseMiddleware[Any, ConsumerRecord]):
         exc_val: BaseException | None = None,
         exc_tb: Any = None,
     ) -> bool | None:
-        """What failed before a handler was found: bytes that cannot be parsed, an unknown fact."""
+        """What failed before a handler was found: a null header, a fact nobody handles."""
         if not isinstance(exc_val, Exception) or isinstance(exc_val, HandlerException):
             return await super().after_processed(exc_type, exc_val, exc_tb)
         await self._bury(exc_val, tries=1)
         return True
 
     async def _bury(self, error: Exception, tries: int) -> None:
-        """Record the dead letter in a transaction of its own.
-
-        Raises:
-            NackMessage: it could not be recorded; the message will be read again.
+        """Make it a dead letter, however long that takes: FastStream cannot seek back to a message
+        that it could not parse, so letting go of one before it is recorded would lose it.
         """
-        record = self.msg
-        headers = {
-            name: (value or b"").decode("utf-8", "backslashreplace")
-            for name, value in record.headers
-        }
-        headers |= {
-            "dead_reason": f"{type(error).__name__}: {error}"[:1000],
-            "dead_consumer": self.consumer,
-            "dead_topic": record.topic,
-            "dead_position": f"{record.partition}/{record.offset}",
-            "dead_tries": str(tries),
-        }
-        position = f"{record.topic}/{record.partition}/{record.offset}"
-        try:
-            async with self.sessions.begin() as session:
-                await outbox.add(
-                    session,
-                    event_id=new_id(),
-                    aggregate_id=f"dead:{position}",
-                    sequence=await outbox.next_sequence(session, f"dead:{position}"),
-                    topic=f"{self.consumer}.dlq",
-                    key=(record.key or b"").decode("utf-8", "backslashreplace"),
-                    payload=record.value or b"",
-                    headers=headers,
-                )
-        except Exception as failure:
-            await asyncio.sleep(FIRST_BACKOFF_SECONDS)
-            raise NackMessage from failure
-        handled_total.labels(record.topic, "dead").inc()
-        log.error("event.dead", topic=record.topic, position=position, reason=str(error)[:300])
+        backoff = FIRST_BACKOFF_SECONDS
+        while True:
+            try:
+                await dead_letters.bury(self.sessions, self.consumer, self.msg, error, tries)
+            except Exception as failure:
+                log.exception("event.not_buried", topic=self.msg.topic, exc_info=failure)
+                await self.flow.pause(backoff)
+                backoff = min(backoff * 2, LONGEST_BACKOFF_SECONDS)
+            else:
+                return
 
 
 class _FinishFirst(ConsumerRebalanceListener):  # type: ignore[misc] # untyped library
@@ -230,7 +220,9 @@ def security(settings: ServiceSettings) -> SASLScram512:
     )
 
 
-def create_broker(settings: ServiceSettings, sessions: Sessions) -> KafkaBroker:
+def create_broker(
+    settings: ServiceSettings, sessions: Sessions, flow: Flow | None = None
+) -> KafkaBroker:
     """The broker of one worker; what it consumes goes through the inbox."""
     return KafkaBroker(
         settings.kafka_bootstrap_servers.split(","),
@@ -238,9 +230,10 @@ def create_broker(settings: ServiceSettings, sessions: Sessions) -> KafkaBroker:
         client_id=f"{settings.kafka_username}.worker",
         enable_idempotence=True,
         acks="all",
+        allow_auto_create_topics=False,
         graceful_timeout=STOP_WITHIN_SECONDS,
-        middlewares=[Consume.over(sessions, settings.kafka_username)],
-        logger=None,
+        middlewares=[Consume.over(sessions, settings.kafka_username, flow or Flow())],
+        logger=logging.getLogger("faststream"),
     )
 
 
@@ -272,4 +265,5 @@ def assert_safe(broker: KafkaBroker) -> None:
     """
     for subscriber in broker.subscribers:
         if subscriber.ack_policy is not AckPolicy.NACK_ON_ERROR:
-            raise RuntimeError(f"Subscriber of {subscriber} must be NACK_ON_ERROR.")
+            topics = ", ".join(getattr(subscriber, "topic_names", ()))
+            raise RuntimeError(f"The subscriber of {topics} must be NACK_ON_ERROR.")

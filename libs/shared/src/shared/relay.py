@@ -13,8 +13,9 @@ import functools
 import json
 import time
 from collections import deque
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import AsyncIterator, Coroutine
+from dataclasses import dataclass
+from typing import Any, TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -23,8 +24,9 @@ from aiokafka.errors import KafkaError
 from aiokafka.partitioner import murmur2
 from prometheus_client import Counter
 
-from shared import crash, kafka, telemetry
+from shared import crash, outages, telemetry
 from shared.ids import new_id
+from shared.producer import kafka_producer
 from shared.settings import ServiceSettings
 
 PAGE_ROWS = 1000
@@ -34,8 +36,8 @@ POLL_SECONDS = 0.25
 LEASE_SECONDS = 10
 RENEW_SECONDS = 3
 ACK_WITHIN_SECONDS = 30
-STOP_WITHIN_SECONDS = 5
-BATCH_BYTES = 128 * 1024
+METADATA_WITHIN_SECONDS = 5
+RESTART_SECONDS = 1
 
 _CLAIM = f"""
     UPDATE relay_leases SET holder = $1, fence = fence + 1,
@@ -55,10 +57,13 @@ _PENDING = """
 """
 _MARK = "UPDATE outbox SET published_at = clock() WHERE id = ANY($1::bigint[])"
 
-FAILURES = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, KafkaError)
+FAILURES = (*outages.DATABASE, KafkaError)
 
 log = telemetry.get_logger()
 published_total = Counter("relay_published_total", "Outbox rows acknowledged by the broker.")
+
+T = TypeVar("T")
+Partition = tuple[str, int]
 
 
 class LeaseLost(Exception):
@@ -75,18 +80,18 @@ def _hash(key: bytes) -> int:
     return int(murmur2(key)) & 0x7FFFFFFF
 
 
-@dataclass
+@dataclass(frozen=True)
 class Batch:
     """Rows of one partition that travel together."""
 
-    partition: tuple[str, int]
+    partition: Partition
     ids: list[int]
     acknowledged: asyncio.Future[Any]
 
-
-@dataclass
-class Page:
-    batches: list[Batch] = field(default_factory=list)
+    @property
+    def is_acknowledged(self) -> bool:
+        future = self.acknowledged
+        return future.done() and not future.cancelled() and future.exception() is None
 
 
 class Relay:
@@ -97,34 +102,45 @@ class Relay:
         self._holder: UUID = new_id()
         self._fence = 0
         self._lease_ends = 0.0
+        self._is_stopping = False
         self.wake = asyncio.Event()
 
     async def run(self) -> None:
         """Lead whenever possible; any failure gives the lease back and starts over."""
-        while True:
+        while not self._is_stopping:
             try:
                 await self._lead()
             except (*FAILURES, LeaseLost, NotPublished) as error:
                 log.warning("relay.stopped", reason=f"{type(error).__name__}: {error}"[:200])
-                await asyncio.sleep(1)
+                await self._rest(RESTART_SECONDS)
+
+    def stop(self) -> None:
+        """Let `run` end once what it has sent is acknowledged and marked."""
+        self._is_stopping = True
+        self.wake.set()
+
+    async def _rest(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.wake.wait(), seconds)
+        if not self._is_stopping:
+            self.wake.clear()
 
     async def _lead(self) -> None:
         url = self._settings.asyncpg_url
         async with contextlib.AsyncExitStack() as stack:
-            reader, marker = [
-                await stack.enter_async_context(_connection(url)) for _ in ("reader", "marker")
-            ]
+            marker = await stack.enter_async_context(_connection(url))
             # A mark that is lost in a crash costs a duplicate, which the inbox absorbs.
             await marker.execute("SET synchronous_commit = off")
             while not await self._claim(marker):
-                await asyncio.sleep(1)
+                if self._is_stopping:
+                    return
+                await asyncio.sleep(RESTART_SECONDS)
             stack.push_async_callback(self._release, marker)
-            producer = await stack.enter_async_context(_producer(self._settings))
-            while True:
+            reader = await stack.enter_async_context(_connection(url))
+            producer = await stack.enter_async_context(kafka_producer(self._settings))
+            while not self._is_stopping:
                 await self._drain(reader, marker, producer)
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self.wake.wait(), POLL_SECONDS)
-                self.wake.clear()
+                await self._rest(POLL_SECONDS)
 
     async def _claim(self, connection: asyncpg.Connection) -> bool:
         asked = time.monotonic()
@@ -157,71 +173,94 @@ class Relay:
         marker: asyncpg.Connection,
         producer: AIOKafkaProducer,
     ) -> None:
-        """Publish until no row is pending; pages are read ahead while acknowledgements travel."""
-        last, ahead = 0, deque[Page]()
+        """Publish until no row is pending; pages are read ahead while acknowledgements travel.
+
+        Raises:
+            NotPublished: for some partition; what the others acknowledged is marked.
+        """
+        last, ahead, broken = 0, deque[list[Batch]](), set[Partition]()
         for _ in range(PAGES_PER_DRAIN):
             await self._keep_lease(marker)
             rows = await reader.fetch(_PENDING, last, PAGE_ROWS)
-            if not rows:
+            if not rows or self._is_stopping:
                 break
             last = rows[-1]["id"]
-            ahead.append(await self._send(producer, rows))
+            ahead.append(await self._send(marker, producer, rows))
             if len(ahead) > PAGES_AHEAD:
-                await self._settle(marker, ahead.popleft())
+                await self._settle(marker, ahead.popleft(), broken)
+            if broken:
+                break
         while ahead:
-            await self._settle(marker, ahead.popleft())
+            await self._settle(marker, ahead.popleft(), broken)
+        if broken:
+            raise NotPublished(", ".join(f"{topic}/{number}" for topic, number in sorted(broken)))
 
-    async def _send(self, producer: AIOKafkaProducer, rows: list[asyncpg.Record]) -> Page:
+    async def _send(
+        self,
+        marker: asyncpg.Connection,
+        producer: AIOKafkaProducer,
+        rows: list[asyncpg.Record],
+    ) -> list[Batch]:
         crash.point("relay.before_send")
-        page = Page()
-        open_batches: dict[tuple[str, int], tuple[Any, list[int]]] = {}
+        sent: list[Batch] = []
+
+        async def dispatch(partition: Partition, builder: Any, ids: list[int]) -> None:
+            topic, number = partition
+            builder.close()
+            waiting = producer.send_batch(builder, topic, partition=number)
+            acknowledged = await self._within(ACK_WITHIN_SECONDS, waiting, marker)
+            sent.append(Batch(partition, ids, acknowledged))
+            crash.point("relay.mid_batch")
+
+        counts: dict[str, int] = {}
+        collected: dict[Partition, tuple[Any, list[int]]] = {}
         for row in rows:
-            key = row["key"].encode()
-            topic = row["topic"]
-            partition = (topic, _hash(key) % len(await producer.partitions_for(topic)))
+            topic, key = row["topic"], row["key"].encode()
+            if topic not in counts:
+                counts[topic] = await self._partitions(producer, topic, marker)
+            if not counts[topic]:
+                sent.append(Batch((topic, -1), [row["id"]], _refused()))
+                continue
+            partition = (topic, _hash(key) % counts[topic])
             headers = [(name, text.encode()) for name, text in json.loads(row["headers"]).items()]
-            builder, ids = open_batches.get(partition) or (producer.create_batch(), [])
             message = {"timestamp": None, "key": key, "value": row["payload"], "headers": headers}
+            builder, ids = collected.get(partition) or (producer.create_batch(), [])
             if builder.append(**message) is None:
-                await self._dispatch(producer, page, partition, builder, ids)
+                await dispatch(partition, builder, ids)
                 builder, ids = producer.create_batch(), []
                 builder.append(**message)
             ids.append(row["id"])
-            open_batches[partition] = (builder, ids)
-        for partition, (builder, ids) in open_batches.items():
-            await self._dispatch(producer, page, partition, builder, ids)
-            crash.point("relay.mid_batch")
+            collected[partition] = builder, ids
+        for partition, (builder, ids) in collected.items():
+            await dispatch(partition, builder, ids)
         crash.point("relay.after_send_before_ack")
-        return page
+        return sent
 
-    async def _dispatch(
-        self,
-        producer: AIOKafkaProducer,
-        page: Page,
-        partition: tuple[str, int],
-        builder: Any,
-        ids: list[int],
+    async def _partitions(
+        self, producer: AIOKafkaProducer, topic: str, marker: asyncpg.Connection
+    ) -> int:
+        """How many the topic has; 0 when it is missing or not ours to write."""
+        try:
+            asking = producer.partitions_for(topic)
+            return len(await self._within(METADATA_WITHIN_SECONDS, asking, marker))
+        except (KafkaError, TimeoutError) as error:
+            log.error("relay.no_such_topic", topic=topic, reason=type(error).__name__)  # noqa: TRY400 - the reason says it all
+            return 0
+
+    async def _settle(
+        self, marker: asyncpg.Connection, page: list[Batch], broken: set[Partition]
     ) -> None:
-        builder.close()
-        topic, number = partition
-        sending = producer.send_batch(builder, topic, partition=number)
-        acknowledged = await asyncio.wait_for(sending, ACK_WITHIN_SECONDS)
-        page.batches.append(Batch(partition, ids, acknowledged))
-
-    async def _settle(self, marker: asyncpg.Connection, page: Page) -> None:
-        """Wait for the page's acknowledgements and mark the acknowledged rows.
-
-        Raises:
-            NotPublished: a batch failed or no answer came; its partition is marked up to it.
+        """Wait for the page's acknowledgements and mark the acknowledged rows. Behind the first
+        failure in a partition nothing is marked; such partitions are added to `broken`.
         """
-        futures = [batch.acknowledged for batch in page.batches]
-        await asyncio.wait(futures, timeout=ACK_WITHIN_SECONDS)
+        if not broken:
+            waiting = asyncio.wait([batch.acknowledged for batch in page])
+            with contextlib.suppress(TimeoutError):
+                await self._within(ACK_WITHIN_SECONDS, waiting, marker)
         crash.point("relay.after_ack_before_mark")
-        broken: set[tuple[str, int]] = set()
         published: list[int] = []
-        for batch in page.batches:
-            future = batch.acknowledged
-            if not future.done() or future.cancelled() or future.exception() is not None:
+        for batch in page:
+            if not batch.is_acknowledged:
                 broken.add(batch.partition)
             elif batch.partition not in broken:
                 published += batch.ids
@@ -229,39 +268,41 @@ class Relay:
         if published:
             await marker.execute(_MARK, published)
             published_total.inc(len(published))
-        if broken:
-            raise NotPublished(", ".join(f"{topic}/{number}" for topic, number in sorted(broken)))
+
+    async def _within(
+        self, seconds: float, waiting: Coroutine[Any, Any, T], marker: asyncpg.Connection
+    ) -> T:
+        """Wait, but keep the lease meanwhile.
+
+        Raises:
+            TimeoutError: it took longer.
+            LeaseLost: the lease ran out.
+        """
+        task = asyncio.ensure_future(waiting)
+        ends = time.monotonic() + seconds
+        try:
+            while not task.done():
+                left = ends - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError
+                await asyncio.wait({task}, timeout=min(left, RENEW_SECONDS))
+                await self._keep_lease(marker)
+            return task.result()
+        finally:
+            task.cancel()
+
+
+def _refused() -> asyncio.Future[Any]:
+    """What stands for the acknowledgement of a row that could not be sent."""
+    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    future.cancel()
+    return future
 
 
 @contextlib.asynccontextmanager
-async def _connection(url: str) -> Any:
+async def _connection(url: str) -> AsyncIterator[asyncpg.Connection]:
     connection = await asyncpg.connect(url, timeout=10, command_timeout=30)
     try:
         yield connection
     finally:
         connection.terminate()
-
-
-@contextlib.asynccontextmanager
-async def _producer(settings: ServiceSettings) -> Any:
-    secured = kafka.security(settings)
-    producer = AIOKafkaProducer(
-        bootstrap_servers=settings.kafka_bootstrap_servers.split(","),
-        client_id=f"{settings.kafka_username}.relay",
-        security_protocol="SASL_SSL" if settings.kafka_use_ssl else "SASL_PLAINTEXT",
-        sasl_mechanism="SCRAM-SHA-512",
-        sasl_plain_username=secured.username,
-        sasl_plain_password=secured.password,
-        ssl_context=secured.ssl_context,
-        enable_idempotence=True,
-        acks="all",
-        linger_ms=0,
-        max_batch_size=BATCH_BYTES,
-    )
-    try:
-        await producer.start()
-        yield producer
-    finally:
-        # An idempotent producer never gives up a batch, so its stop() can hang.
-        with contextlib.suppress(Exception):
-            await asyncio.wait_for(producer.stop(), STOP_WITHIN_SECONDS)

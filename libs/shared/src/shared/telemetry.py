@@ -1,11 +1,16 @@
 """One JSON line per log event and one trace from the HTTP request to the last consumer."""
 
 import contextlib
+import json
 import logging
+import math
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
+from types import TracebackType
 from typing import Any, cast
+from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
 import structlog
@@ -19,6 +24,10 @@ from shared.settings import ServiceSettings
 correlation_id: ContextVar[str | None] = ContextVar("correlation_id", default=None)
 """What belongs together for people: the trade's root offer, else the request."""
 
+RATE_LIMITED = ("aiokafka", "faststream")
+REPEAT_SECONDS = 30
+REMEMBERED_MESSAGES = 1000
+
 _TRACE_CONTEXT = TraceContextTextMapPropagator()
 _tracer = trace.get_tracer("bloxtr8")
 
@@ -29,7 +38,7 @@ def get_logger() -> structlog.stdlib.BoundLogger:
 
 def configure(settings: ServiceSettings, process: str) -> None:
     """Set up logs and traces of this process; `process` is `api` or `worker`."""
-    service = str(settings.model_config.get("env_prefix", "")).strip("_").lower()
+    service = settings.service
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -46,19 +55,72 @@ def configure(settings: ServiceSettings, process: str) -> None:
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stdout)
+    handler.addFilter(NowAndThen(RATE_LIMITED, REPEAT_SECONDS))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(),
+                _without_secrets(settings),
             ],
         )
     )
     logging.basicConfig(handlers=[handler], level=settings.log_level, force=True)
-    for name in ("aiokafka", "faststream", "alembic", "botocore", "httpx", "uvicorn.access"):
+    for name in (*RATE_LIMITED, "alembic", "botocore", "httpx", "uvicorn.access"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    sys.excepthook = _log_crash
     _configure_traces(settings, service, process)
+
+
+class NowAndThen(logging.Filter):
+    """Lets the same message of these loggers through once in so many seconds: a broker that is
+    down makes its client say so thirty times a second.
+    """
+
+    def __init__(self, loggers: tuple[str, ...], seconds: float) -> None:
+        super().__init__()
+        self._loggers = loggers
+        self._seconds = seconds
+        self._said_at: dict[tuple[str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.name.startswith(self._loggers):
+            return True
+        # By template where there is one: node numbers and addresses make no new message.
+        what, now = (record.name, str(record.msg)[:80]), time.monotonic()
+        if now - self._said_at.get(what, -math.inf) < self._seconds:
+            return False
+        if len(self._said_at) >= REMEMBERED_MESSAGES:
+            self._said_at.clear()
+        self._said_at[what] = now
+        return True
+
+
+def _log_crash(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, traceback)
+    else:
+        get_logger().critical("process.crashed", exc_info=error)
+
+
+def _without_secrets(settings: ServiceSettings) -> Any:
+    """The last step: JSON, and no secret in it whoever wrote the message."""
+    render = structlog.processors.JSONRenderer()
+    held = settings.secrets()
+    password = urlsplit(held.pop("database_url")).password or ""
+    parts = {part for secret in (*held.values(), password) for part in secret.split(",")}
+    parts.add(unquote(password))
+    hidden = sorted((json.dumps(part)[1:-1] for part in parts if len(part) >= 6), key=len)
+
+    def write(logger: Any, method: str, event: dict[str, Any]) -> str:
+        text = str(render(logger, method, event))
+        for secret in reversed(hidden):
+            text = text.replace(secret, "[secret]")
+        return text
+
+    return write
 
 
 def _configure_traces(settings: ServiceSettings, service: str, process: str) -> None:

@@ -6,6 +6,7 @@ transaction it would take a lock that all commits share. A lost one costs a poll
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -13,10 +14,11 @@ import asyncpg
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from shared import outbox, telemetry
+from shared import outages, outbox, telemetry
 from shared.settings import ServiceSettings
 
 RECONNECT_SECONDS = 1
+APART_SECONDS = 0.001
 
 log = telemetry.get_logger()
 
@@ -47,52 +49,61 @@ class Notifier:
             await self._task
 
     def _after_commit(self, session: Session) -> None:
-        if session.info.pop(outbox.WAKE, False):
+        # The end of a savepoint is announced as a commit too; nobody else sees its rows yet.
+        if not session.in_nested_transaction() and session.info.pop(outbox.WAKE, False):
             self._dirty.set()
 
     async def _run(self) -> None:
         while True:
             try:
-                connection = await asyncpg.connect(self._url, timeout=10)
-            except (OSError, asyncpg.PostgresError, TimeoutError):
-                await asyncio.sleep(RECONNECT_SECONDS)
-                continue
-            try:
-                while True:
-                    await self._dirty.wait()
-                    self._dirty.clear()
-                    await connection.execute(
-                        "SELECT pg_notify(current_schema() || '_work', '')", timeout=10
-                    )
-                    await asyncio.sleep(0.001)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+                await self._notify()
+            except outages.DATABASE as error:
                 self._dirty.set()
-            finally:
-                connection.terminate()
+                log.warning("wakeups.not_sent", reason=type(error).__name__)
+                await asyncio.sleep(RECONNECT_SECONDS)
+
+    async def _notify(self) -> None:
+        connection = await asyncpg.connect(self._url, timeout=10)
+        try:
+            while True:
+                await self._dirty.wait()
+                # Cleared first: a commit during the NOTIFY asks for another one.
+                self._dirty.clear()
+                await connection.execute(
+                    "SELECT pg_notify(current_schema() || '_work', '')", timeout=10
+                )
+                await asyncio.sleep(APART_SECONDS)
+        finally:
+            connection.terminate()
 
 
 class Listener:
     """Sets every event in `wake` when work may have come."""
 
-    def __init__(self, settings: ServiceSettings, wake: list[asyncio.Event]) -> None:
+    def __init__(self, settings: ServiceSettings, wake: Sequence[asyncio.Event]) -> None:
         self._url = settings.asyncpg_url
         self._wake = wake
+
+    async def run(self) -> None:
+        """Listen until cancelled; a lost connection is made anew."""
+        while True:
+            try:
+                await self._listen()
+            except outages.DATABASE as error:
+                log.warning("wakeups.not_heard", reason=type(error).__name__)
+            await asyncio.sleep(RECONNECT_SECONDS)
+
+    async def _listen(self) -> None:
+        connection = await asyncpg.connect(self._url, timeout=10)
+        try:
+            channel = await connection.fetchval("SELECT current_schema() || '_work'")
+            await connection.add_listener(channel, self._ring)
+            self._ring()
+            while not connection.is_closed():
+                await asyncio.sleep(RECONNECT_SECONDS)
+        finally:
+            connection.terminate()
 
     def _ring(self, *_: object) -> None:
         for event in self._wake:
             event.set()
-
-    async def run(self) -> None:
-        while True:
-            try:
-                connection = await asyncpg.connect(self._url, timeout=10)
-                try:
-                    channel = await connection.fetchval("SELECT current_schema() || '_work'")
-                    await connection.add_listener(channel, self._ring)
-                    self._ring()
-                    while not connection.is_closed():
-                        await asyncio.sleep(RECONNECT_SECONDS)
-                finally:
-                    connection.terminate()
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
-                await asyncio.sleep(RECONNECT_SECONDS)

@@ -3,16 +3,16 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import uvloop
-from aiokafka.errors import KafkaError
 from faststream.kafka import KafkaBroker
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from shared import crash, health, housekeeping, kafka, telemetry
+from shared import crash, health, housekeeping, telemetry
+from shared.consumers import Consumers
 from shared.database import Sessions, create_engine, create_sessions
 from shared.deadlines import DeadlineTicker
 from shared.jobs import JobRunner
@@ -21,7 +21,7 @@ from shared.settings import ServiceSettings
 from shared.wakeups import Listener, Notifier
 
 STOP_WITHIN_SECONDS = 20
-RECONNECT_SECONDS = 1
+RESTART_SECONDS = 1
 
 log = telemetry.get_logger()
 
@@ -39,52 +39,34 @@ class WorkerParts:
     close: Callable[[], Awaitable[None]] | None = None
 
 
-class Consumers:
-    """Keeps the service's consumers connected."""
+class Stoppable(Protocol):
+    """Work that goes on until it is told to stop, and then finishes what it has in hand."""
 
-    def __init__(
-        self,
-        settings: ServiceSettings,
-        sessions: Sessions,
-        subscribe: Callable[[KafkaBroker], None],
-    ) -> None:
-        self._settings = settings
-        self._sessions = sessions
-        self._subscribe = subscribe
-        self._broker: KafkaBroker | None = None
+    async def run(self) -> None: ...
 
-    async def run(self) -> None:
-        """Connect, consume, and connect again when a consumer has ended."""
-        while True:
-            broker = kafka.create_broker(self._settings, self._sessions)
-            self._subscribe(broker)
-            kafka.assert_safe(broker)
-            try:
-                await broker.start()
-                self._broker = broker
-                while all(not task.done() for task in _tasks(broker)):
-                    await asyncio.sleep(RECONNECT_SECONDS)
-            except (KafkaError, OSError, TimeoutError) as error:
-                log.warning(
-                    "consumers.not_connected",
-                    reason=str(error)[:200],
-                    remedy="Is Kafka up, and are the login and its password right?",
-                )
-            finally:
-                self._broker = None
-                with contextlib.suppress(Exception):
-                    await asyncio.wait_for(broker.stop(), STOP_WITHIN_SECONDS)
-            await asyncio.sleep(RECONNECT_SECONDS)
-
-    async def check(self) -> None:
-        """Raises when the broker does not answer or a consumer does not move."""
-        broker = self._broker
-        if broker is None or not await broker.ping(timeout=health.CHECK_WITHIN_SECONDS - 1):
-            raise ConnectionError("no broker")
+    def stop(self) -> None: ...
 
 
-def _tasks(broker: KafkaBroker) -> list[asyncio.Task[Any]]:
-    return [task for subscriber in broker.subscribers for task in getattr(subscriber, "tasks", ())]
+async def _keep_running(part: Stoppable, stopping: asyncio.Event) -> None:
+    """One part's bug must not take the others down: it is logged and the part begins again."""
+    while True:
+        try:
+            await part.run()
+        except Exception:
+            log.exception("worker.part_failed", part=type(part).__name__)
+        if stopping.is_set():
+            return
+        await asyncio.sleep(RESTART_SECONDS)
+
+
+def _refresher(consumers: Consumers, parts: WorkerParts, sessions: Sessions) -> health.Check:
+    async def refresh() -> None:
+        await consumers.measure()
+        await housekeeping.measure_outbox(sessions)
+        for runner in parts.runners:
+            await runner.measure()
+
+    return refresh
 
 
 async def _serve(
@@ -94,44 +76,46 @@ async def _serve(
 ) -> None:
     sessions = create_sessions(engine)
     parts = build(settings, sessions)
-    consumers = Consumers(settings, sessions, parts.subscribe)
-    relay = Relay(settings)
+    consumers, relay = Consumers(settings, sessions, parts.subscribe), Relay(settings)
+    work: list[Stoppable] = [consumers, relay, *parts.runners]
+    if parts.ticker is not None:
+        work.append(parts.ticker)
     listener = Listener(settings, [relay.wake, *(runner.wake for runner in parts.runners)])
-    ops = health.create_ops_app(
+    ops_app = health.create_ops_app(
         {
             "database": health.database_check(engine),
             "broker": consumers.check,
             **parts.parts,
         },
-        refresh_metrics=lambda: housekeeping.measure_outbox(sessions),
+        refresh_metrics=_refresher(consumers, parts, sessions),
+        is_stuck=consumers.is_stuck,
     )
-    work: list[Coroutine[Any, Any, None]] = [
-        listener.run(),
-        consumers.run(),
-        relay.run(),
-        housekeeping.run(sessions),
-        *(runner.run() for runner in parts.runners),
-    ]
-    if parts.ticker is not None:
-        work.append(parts.ticker.run())
-    server = health.Server.of(ops, settings.host, settings.ops_port)
+    server = health.Server.of(ops_app, settings.host, settings.ops_port)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stopping.set)
     async with Notifier(settings):
-        tasks: list[asyncio.Task[Any]] = [
-            asyncio.create_task(part) for part in (server.serve(), *work)
+        serving = asyncio.create_task(server.serve())
+        aside = [
+            asyncio.create_task(listener.run()),
+            asyncio.create_task(housekeeping.run(sessions)),
         ]
-        stop = asyncio.create_task(stopping.wait())
-        done, _ = await asyncio.wait({stop, *tasks}, return_when=asyncio.FIRST_COMPLETED)
-        for task in tasks:
+        working = [asyncio.create_task(_keep_running(part, stopping)) for part in work]
+        asked = asyncio.create_task(stopping.wait())
+        # The server ends by itself only when its port is taken: the supervisor must see that.
+        await asyncio.wait({asked, serving}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.set()
+        for part in work:
+            part.stop()
+        _, late = await asyncio.wait(working, timeout=STOP_WITHIN_SECONDS)
+        for task in (*late, *aside):
             task.cancel()
-        await asyncio.wait(tasks, timeout=STOP_WITHIN_SECONDS + 5)
-        if parts.close is not None:
-            await parts.close()
-        for task in done - {stop}:
-            task.result()
+        await asyncio.gather(*late, *aside, return_exceptions=True)
+        server.should_exit = True
+        await serving
+    if parts.close is not None:
+        await parts.close()
 
 
 def run(
@@ -151,6 +135,7 @@ def run(
         try:
             await _serve(settings, build, engine)
         finally:
-            await engine.dispose()
+            with contextlib.suppress(OSError):
+                await engine.dispose()
 
     uvloop.run(main())

@@ -1,30 +1,23 @@
-"""Work that calls the outside: claimed under a lease, written back only at the current fence.
-
-No transaction is open while a job is performed. What it found out is written in one transaction
-together with COMPLETED, and only if nobody has claimed the job since (protocol of leases and
-fences). The outside world cannot check our fence, so it is called under keys that stay the same.
+"""Takes due jobs: no transaction is open while a job is performed. What it found out is written in
+one transaction together with COMPLETED, and only if nobody has claimed the job since. The outside
+cannot check our fence, so it is called under keys that stay the same.
 """
 
 import asyncio
 import contextlib
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from enum import StrEnum
-from typing import Any, Generic, TypeVar
-from uuid import UUID
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Generic
 
 import sqlalchemy as sa
-from prometheus_client import Counter
-from sqlalchemy.dialects.postgresql import insert
+from prometheus_client import Counter, Gauge
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Mapped, declared_attr, mapped_column
 
-from shared import outbox, telemetry
+from shared import outages, telemetry
 from shared.clock import clock
-from shared.database import Model, Sessions, text_enum
-from shared.ids import new_id
+from shared.database import Sessions
+from shared.jobs.table import Finish, J, Job, JobStatus, Postpone, Work
 
 LEASE_SECONDS = 10
 HEARTBEAT_SECONDS = 3
@@ -33,108 +26,17 @@ LONGEST_BACKOFF_SECONDS = 300
 
 log = telemetry.get_logger()
 attempts_total = Counter("job_attempts_total", "Attempts by outcome.", ["kind", "outcome"])
-
-
-class JobStatus(StrEnum):
-    PENDING = "PENDING"
-    PROCESSING = "PROCESSING"
-    COMPLETED = "COMPLETED"
-    FAILED = "FAILED"
-
-
-class JobColumns:
-    """What every job table has; a table that names a column otherwise says so itself."""
-
-    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
-    headers: Mapped[dict[str, Any]]
-    """The trace and correlation id of whoever asked for the work."""
-    status: Mapped[JobStatus] = mapped_column(text_enum(JobStatus), default=JobStatus.PENDING)
-    processing_started_at: Mapped[datetime | None]
-    lease_until: Mapped[datetime | None]
-    fence: Mapped[int] = mapped_column(default=0)
-    attempts: Mapped[int] = mapped_column(default=0)
-    max_attempts: Mapped[int]
-    last_error: Mapped[str | None]
-    created_at: Mapped[datetime] = mapped_column(server_default=sa.text("clock()"))
-    updated_at: Mapped[datetime] = mapped_column(server_default=sa.text("clock()"))
-    completed_at: Mapped[datetime | None]
-
-    @declared_attr
-    def run_at(cls) -> Mapped[datetime]:  # noqa: N805 - SQLAlchemy calls it with the class
-        return mapped_column(server_default=sa.text("clock()"))
-
-
-class Job(JobColumns, Model):
-    __tablename__ = "jobs"
-
-    job_key: Mapped[str] = mapped_column(unique=True)
-    kind: Mapped[str]
-    payload: Mapped[dict[str, Any]]
-
-
-async def enqueue(
-    session: AsyncSession,
-    kind: str,
-    job_key: str,
-    payload: dict[str, Any],
-    *,
-    max_attempts: int = 10,
-    delay_seconds: float = 0,
-) -> bool:
-    """Ask for work in the caller's transaction; False when the key has been used before."""
-    asked = await session.execute(
-        insert(Job)
-        .values(
-            id=new_id(),
-            job_key=job_key,
-            kind=kind,
-            payload=payload,
-            headers=telemetry.carry(),
-            max_attempts=max_attempts,
-            run_at=clock() + timedelta(seconds=delay_seconds),
-        )
-        .on_conflict_do_nothing(index_elements=[Job.job_key])
-        .returning(Job.id)
-    )
-    session.info[outbox.WAKE] = True
-    return asked.scalar_one_or_none() is not None
-
-
-def requeue(session: AsyncSession, job: JobColumns) -> None:
-    """Start a finished or failed job again, with all its attempts."""
-    job.status = JobStatus.PENDING
-    job.attempts = 0
-    job.run_at = clock()
-    job.lease_until = job.last_error = job.completed_at = None
-    session.info[outbox.WAKE] = True
-
-
-class Postpone(Exception):
-    """It is not time yet: look again after so many seconds, without using up an attempt."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"again in {seconds:g} s")
-        self.seconds = seconds
-
-
-J = TypeVar("J", bound=JobColumns)
-Finish = Callable[[AsyncSession], Awaitable[None]]
-
-
-@dataclass(frozen=True)
-class Work(Generic[J]):
-    """How one kind of job is done, and what its last failure means."""
-
-    perform: Callable[[J], Awaitable[Finish]]
-    give_up: Callable[[AsyncSession, J, str], Awaitable[None]]
+oldest_due_seconds = Gauge(
+    "job_oldest_due_seconds", "How long the oldest due job has been waiting.", ["table"]
+)
 
 
 class LeaseLost(Exception):
-    """Somebody else has claimed the job; nothing of ours may be written."""
+    """The job is no longer ours; nothing may be written to it."""
 
 
 class JobRunner(Generic[J]):
-    """Takes due jobs of one table, one at a time; run as many processes as you like."""
+    """Takes due jobs of one table, one at a time; run as many as you like."""
 
     def __init__(
         self,
@@ -151,37 +53,61 @@ class JobRunner(Generic[J]):
         self._lease = timedelta(seconds=lease_seconds)
         self._heartbeat_seconds = lease_seconds * HEARTBEAT_SECONDS / LEASE_SECONDS
         self._delays = retry_delays_seconds
+        self._is_stopping = False
         self.wake = asyncio.Event()
+
+    async def run(self) -> None:
+        """Work until stopped; a failing database is waited for."""
+        while not self._is_stopping:
+            self.wake.clear()
+            try:
+                has_worked = await self.run_one()
+            except outages.DATABASE as error:
+                log.warning("job.database_refused", reason=type(error).__name__)
+                has_worked = False
+            if not has_worked and not self._is_stopping:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.wake.wait(), POLL_SECONDS)
+
+    def stop(self) -> None:
+        """Let `run` end after the job in hand."""
+        self._is_stopping = True
+        self.wake.set()
+
+    async def run_one(self) -> bool:
+        """Do one due job; False when none was due."""
+        await self._bury_the_abandoned()
+        job = await self._claim()
+        if job is None:
+            return False
+        await self._do(job)
+        return True
+
+    async def measure(self) -> None:
+        """Set the gauge of this table."""
+        table = self._table
+        waited = sa.select(sa.extract("epoch", clock() - sa.func.min(table.run_at))).where(
+            table.status == JobStatus.PENDING, table.run_at <= clock(), self._is_ours()
+        )
+        async with self._sessions() as session:
+            seconds = await session.scalar(waited)
+        oldest_due_seconds.labels(self._table_name).set(float(seconds or 0))
+
+    @property
+    def _table_name(self) -> str:
+        return str(self._table.__tablename__)  # type: ignore[attr-defined] # every model has it
 
     def _work(self, job: J) -> tuple[str, Work[J]]:
         if isinstance(self._works, Work):
-            return self._table.__tablename__, self._works  # type: ignore[attr-defined]
+            return self._table_name, self._works
         assert isinstance(job, Job)
         return job.kind, self._works[job.kind]
 
-    async def run(self) -> None:
-        """Work until cancelled; a failing database is waited for."""
-        while True:
-            self.wake.clear()
-            if not await self.run_one():
-                with_timeout = asyncio.wait_for(self.wake.wait(), POLL_SECONDS)
-                try:
-                    await with_timeout
-                except TimeoutError:
-                    continue
-
-    async def run_one(self) -> bool:
-        """Do one due job; False when none was due or the database does not answer."""
-        try:
-            await self._bury_the_abandoned()
-            job = await self._claim()
-            if job is None:
-                return False
-            await self._do(job)
-        except (OSError, sa.exc.DBAPIError, sa.exc.TimeoutError) as error:
-            log.warning("job.database_refused", reason=type(error).__name__)
-            return False
-        return True
+    def _is_ours(self) -> sa.ColumnElement[bool]:
+        """Leaves the kinds that only a newer or older version of the service knows to it."""
+        if isinstance(self._works, Work):
+            return sa.true()
+        return Job.kind.in_(self._works)
 
     async def _claim(self) -> J | None:
         table = self._table
@@ -194,6 +120,7 @@ class JobRunner(Generic[J]):
                     table.status == JobStatus.PENDING,
                     sa.and_(table.status == JobStatus.PROCESSING, table.lease_until < clock()),
                 ),
+                self._is_ours(),
             )
             .order_by(table.run_at)
             .limit(1)
@@ -227,7 +154,8 @@ class JobRunner(Generic[J]):
                 attempts_total.labels(kind, "lease_lost").inc()
                 log.warning("job.lease_lost", kind=kind, job_id=str(job.id))
             except Postpone as later:
-                await self._release(job, later.seconds, error=None, uses_attempt=False)
+                attempts_total.labels(kind, "postponed").inc()
+                await self._release(job, later.seconds, error=None, attempts=job.attempts - 1)
             except Exception as error:
                 attempts_total.labels(kind, "failed").inc()
                 log.warning("job.failed", kind=kind, job_id=str(job.id), exc_info=error)
@@ -253,19 +181,24 @@ class JobRunner(Generic[J]):
             try:
                 async with self._sessions.begin() as session:
                     await self._at_fence(session, job, lease_until=clock() + self._lease)
-            except (OSError, sa.exc.DBAPIError, sa.exc.TimeoutError):
+            except outages.DATABASE:
                 continue  # the fence decides at the end
 
     async def _at_fence(self, session: AsyncSession, job: J, **values: Any) -> None:
         """Write to the job, if it is still ours.
 
         Raises:
-            LeaseLost: it is not.
+            LeaseLost: it is not. The status counts as well as the fence: after a commit whose
+                answer was lost the job is COMPLETED at our own fence.
         """
         table = self._table
         written = await session.execute(
             sa.update(table)
-            .where(table.id == job.id, table.fence == job.fence)
+            .where(
+                table.id == job.id,
+                table.fence == job.fence,
+                table.status == JobStatus.PROCESSING,
+            )
             .values(updated_at=clock(), **values)
             .returning(table.id)
         )
@@ -287,24 +220,33 @@ class JobRunner(Generic[J]):
 
     async def _fail(self, job: J, work: Work[J], error: str) -> None:
         if job.attempts < job.max_attempts:
-            await self._release(job, self._delay(job.attempts), error=error, uses_attempt=True)
-            return
-        with contextlib.suppress(LeaseLost):
-            async with self._sessions.begin() as session:
-                await self._bury(session, job, work, error)
+            delay_seconds = self._delay_seconds(job.attempts)
+            await self._release(job, delay_seconds, error=error, attempts=job.attempts)
+        else:
+            await self._bury(job, work, error)
 
-    async def _bury(self, session: AsyncSession, job: J, work: Work[J], error: str) -> None:
+    async def _bury(self, job: J, work: Work[J], error: str) -> None:
+        """FAILED and its consequence in one transaction; if that fails, it is tried again when
+        the lease has run out.
+        """
         kind, _ = self._work(job)
-        await work.give_up(session, job, error)
-        await self._at_fence(
-            session, job, status=JobStatus.FAILED, lease_until=None, last_error=error
-        )
+        try:
+            async with self._sessions.begin() as session:
+                await work.give_up(session, job, error)
+                await self._at_fence(
+                    session, job, status=JobStatus.FAILED, lease_until=None, last_error=error
+                )
+        except LeaseLost:
+            return
+        except outages.DATABASE:
+            raise
+        except Exception as failure:
+            log.exception("job.not_given_up", kind=kind, job_id=str(job.id), exc_info=failure)
+            return
         attempts_total.labels(kind, "given_up").inc()
         log.error("job.given_up", kind=kind, job_id=str(job.id), error=error)
 
-    async def _release(
-        self, job: J, seconds: float, *, error: str | None, uses_attempt: bool
-    ) -> None:
+    async def _release(self, job: J, seconds: float, *, error: str | None, attempts: int) -> None:
         with contextlib.suppress(LeaseLost):
             async with self._sessions.begin() as session:
                 await self._at_fence(
@@ -314,10 +256,10 @@ class JobRunner(Generic[J]):
                     run_at=clock() + timedelta(seconds=seconds),
                     lease_until=None,
                     last_error=error,
-                    attempts=job.attempts if uses_attempt else job.attempts - 1,
+                    attempts=attempts,
                 )
 
-    def _delay(self, attempts: int) -> float:
+    def _delay_seconds(self, attempts: int) -> float:
         if self._delays is not None:
             return self._delays[min(attempts, len(self._delays)) - 1]
         return random.uniform(0, min(LONGEST_BACKOFF_SECONDS, 2**attempts))  # noqa: S311 - jitter
@@ -329,14 +271,11 @@ class JobRunner(Generic[J]):
             table.status == JobStatus.PROCESSING,
             table.lease_until < clock(),
             table.attempts >= table.max_attempts,
+            self._is_ours(),
         )
         async with self._sessions() as session:
             jobs = (await session.scalars(abandoned)).all()
         for job in jobs:
             _, work = self._work(job)
-            with (
-                telemetry.continue_from(job.headers, "job abandoned"),
-                contextlib.suppress(LeaseLost),
-            ):
-                async with self._sessions.begin() as session:
-                    await self._bury(session, job, work, "The lease of the last attempt ran out.")
+            with telemetry.continue_from(job.headers, "job abandoned"):
+                await self._bury(job, work, "The lease of the last attempt ran out.")
