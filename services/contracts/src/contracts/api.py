@@ -1,0 +1,27 @@
+"""The HTTP process: `python -m contracts.api`."""
+
+from fastapi import FastAPI
+
+from contracts.documents.storage import Storage
+from contracts.routes import router
+from contracts.settings import Settings
+from shared import web
+from shared.auth import KeySource
+from shared.database import Sessions, create_engine, create_sessions
+
+
+def create_app(settings: Settings, sessions: Sessions, keys: KeySource | None = None) -> FastAPI:
+    app = web.create_app(
+        settings, "Bloxtr8 contracts", routers=[router], sessions=sessions, keys=keys
+    )
+    app.state.storage = Storage(settings)
+    return app
+
+
+def main() -> None:
+    settings = Settings()
+    web.run(lambda: create_app(settings, create_sessions(create_engine(settings))), settings)
+
+
+if __name__ == "__main__":
+    main()

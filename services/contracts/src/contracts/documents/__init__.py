@@ -1,0 +1,1 @@
+"""Documents: what they say, how they look, how they are sealed, and where they are kept."""

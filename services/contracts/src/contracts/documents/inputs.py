@@ -1,0 +1,54 @@
+"""What documents are made of; plain data, so that the process that asks needs no PDF library."""
+
+from datetime import datetime
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict
+
+from shared.events.cards import Deal
+
+
+class Input(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Draft(Input):
+    """Everything the document is made of, frozen when the offer was accepted."""
+
+    contract_id: UUID
+    root_offer_id: UUID
+    deal: Deal
+    sign_by: datetime
+    template_version: str
+
+
+class Signed(Input):
+    """One signature as it was given."""
+
+    role: str
+    name: str
+    user_id: UUID
+    method: str
+    signed_at: datetime
+    ip: str | None
+    user_agent: str | None
+    document_sha256: str
+    consent_version: str
+
+
+class Happened(Input):
+    """One entry of the contract's audit log."""
+
+    at: datetime
+    what: str
+    user_id: UUID | None
+    ip: str | None
+
+
+class Certificate(Input):
+    contract_id: UUID
+    document_sha256: str
+    template_version: str
+    consent: str
+    signatures: list[Signed]
+    events: list[Happened]

@@ -1,0 +1,126 @@
+"""The platform's seal: a PAdES certification over the signed document, its certificate of
+signatures and `audit.json`.
+
+A sealed file begins with the signed document, byte for byte; all else is one incremental update
+behind it. So the hash that the parties signed can be checked again for ever, and a sealed file
+tells which document it belongs to.
+"""
+
+import hashlib
+import io
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from asn1crypto import pem, x509
+from pyhanko.pdf_utils.embed import EmbeddedFileObject, FileSpec, embed_file
+from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
+from pyhanko.pdf_utils.misc import PdfError
+from pyhanko.pdf_utils.reader import PdfFileReader
+from pyhanko.pdf_utils.writer import PageObject
+from pyhanko.sign.fields import MDPPerm, SigSeedSubFilter
+from pyhanko.sign.signers import PdfSignatureMetadata, PdfSigner, SimpleSigner
+from pyhanko.sign.validation import validate_pdf_signature
+from pyhanko.sign.validation.errors import SignatureValidationError
+from pyhanko.sign.validation.status import SignatureCoverageLevel
+from pyhanko_certvalidator import ValidationContext
+
+FIELD = "PlatformSeal"
+AUDIT = "audit.json"
+
+
+class SealBroken(Exception):
+    """The file does not carry our seal unharmed; says why, for people."""
+
+
+@dataclass(frozen=True)
+class Sealer:
+    """Seals and checks with one key and the authority above it."""
+
+    pkcs12_file: Path
+    password: str
+    root_file: Path
+
+    @cached_property
+    def _signer(self) -> PdfSigner:
+        signer = SimpleSigner.load_pkcs12(  # type: ignore[no-untyped-call]
+            str(self.pkcs12_file), passphrase=self.password.encode()
+        )
+        if signer is None:
+            raise ValueError(f"{self.pkcs12_file} holds no key that its password opens.")
+        meta = PdfSignatureMetadata(
+            field_name=FIELD,
+            md_algorithm="sha256",
+            subfilter=SigSeedSubFilter.PADES,
+            certify=True,
+            docmdp_permissions=MDPPerm.NO_CHANGES,
+            reason="Both parties have signed this contract electronically.",
+        )
+        return PdfSigner(meta, signer)
+
+    @cached_property
+    def _root(self) -> x509.Certificate:
+        data = self.root_file.read_bytes()
+        return x509.Certificate.load(pem.unarmor(data)[2] if pem.detect(data) else data)
+
+    def seal(self, document: bytes, certificate: bytes, audit: dict[str, Any]) -> bytes:
+        """The document with the certificate's pages and `audit.json` appended, sealed.
+
+        Args:
+            document: the PDF that was signed.
+            certificate: the PDF whose pages are appended.
+            audit: names the document as `document_sha256` and `document_bytes`.
+        """
+        writer = IncrementalPdfFileWriter(io.BytesIO(document))
+        for kid in PdfFileReader(io.BytesIO(certificate)).root["/Pages"]["/Kids"]:
+            page = kid.get_object()
+            contents = writer.add_object(writer.import_object(page["/Contents"]))
+            resources = writer.import_object(page["/Resources"])
+            box = [float(corner) for corner in page["/MediaBox"]]
+            added = PageObject(contents, box, resources)  # type: ignore[no-untyped-call]
+            writer.insert_page(added)  # type: ignore[no-untyped-call]
+        facts = json.dumps(audit, indent=2, ensure_ascii=False).encode()
+        attached = EmbeddedFileObject.from_file_data(writer, facts, mime_type="application/json")
+        embed_file(
+            writer,
+            FileSpec(AUDIT, file_name=AUDIT, embedded_data=attached, description="Audit trail"),
+        )
+        sealed: bytes = self._signer.sign_pdf(writer).getvalue()
+        return sealed
+
+    def check(self, sealed: bytes) -> dict[str, Any]:
+        """The `audit.json` of a file that carries our seal unharmed.
+
+        Raises:
+            SealBroken: it is no PDF, not sealed by us, altered, or has something appended.
+        """
+        try:
+            reader = PdfFileReader(io.BytesIO(sealed))
+            signatures = list(reader.embedded_signatures)
+            if [signature.field_name for signature in signatures] != [FIELD]:
+                raise SealBroken("The file does not carry exactly our seal.")
+            status = validate_pdf_signature(
+                signatures[0], ValidationContext(trust_roots=[self._root], allow_fetching=False)
+            )
+            if status.coverage is not SignatureCoverageLevel.ENTIRE_FILE:
+                raise SealBroken("The seal does not cover the entire file.")
+            if not status.bottom_line:
+                raise SealBroken(f"The seal does not hold: {status.summary()}.")
+            audit = _attached(reader)
+        except (PdfError, SignatureValidationError, ValueError, KeyError, IndexError) as error:
+            raise SealBroken(f"The file cannot be read: {error}") from error
+        document = sealed[: int(audit["document_bytes"])]
+        if hashlib.sha256(document).hexdigest() != audit["document_sha256"]:
+            raise SealBroken("The file does not begin with the document that its seal names.")
+        return audit
+
+
+def _attached(reader: PdfFileReader) -> dict[str, Any]:
+    names = reader.root["/Names"]["/EmbeddedFiles"]["/Names"]
+    [name, specification] = [names[number] for number in range(len(names))]
+    if name != AUDIT:
+        raise SealBroken("The file carries another attachment than ours.")
+    found: dict[str, Any] = json.loads(specification["/EF"]["/F"].data)
+    return found

@@ -1,0 +1,73 @@
+"""The words of a contract: numbered clauses whose placeholders are filled with literal text."""
+
+import re
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+_PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
+
+PLACEHOLDERS = frozenset(
+    {
+        "seller_name",
+        "seller_roblox",
+        "seller_roblox_id",
+        "buyer_name",
+        "buyer_roblox",
+        "buyer_roblox_id",
+        "game_name",
+        "game_id",
+        "price",
+        "fee",
+        "payout",
+        "rail",
+        "sign_by",
+        "pay_within",
+        "deliver_within",
+        "auto_release",
+        "reclaim_after",
+    }
+)
+"""All that a clause may name."""
+
+
+class Clause(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    heading: str = Field(min_length=1, max_length=120)
+    text: str = Field(min_length=1, max_length=5000)
+
+    @field_validator("text")
+    @classmethod
+    def know_every_placeholder(cls, text: str) -> str:
+        unknown = set(_PLACEHOLDER.findall(text)) - PLACEHOLDERS
+        if unknown:
+            raise ValueError(f"unknown placeholders: {', '.join(sorted(unknown))}")
+        if _PLACEHOLDER.sub("", text).count("{") or _PLACEHOLDER.sub("", text).count("}"):
+            raise ValueError("a brace that opens or closes no placeholder")
+        return text
+
+    def filled(self, values: dict[str, str]) -> str:
+        """The clause with its placeholders replaced; what is filled in is never read again."""
+        return _PLACEHOLDER.sub(lambda found: values[found[1]], self.text)
+
+
+class Terms(BaseModel):
+    """The `terms` of a template."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1, max_length=120)
+    version: str = Field(pattern=r"^\d+\.\d+\.\d+$")
+    consent: str = Field(min_length=1, max_length=2000)
+    """What each party agrees to by signing; shown before, kept by version with the signature."""
+    clauses: list[Clause] = Field(min_length=1, max_length=100)
+
+
+def read(terms: dict[str, Any]) -> Terms:
+    """The terms of a stored template.
+
+    Raises:
+        pydantic.ValidationError: they are malformed or name an unknown placeholder.
+    """
+    return Terms.model_validate(terms)

@@ -1,0 +1,76 @@
+"""Why contracts refuses; each error writes its own sentence."""
+
+from uuid import UUID
+
+from shared.errors import Conflict, Forbidden, NotFound, NotYetKnown
+
+
+class ContractNotFound(NotFound):
+    code = "contract-not-found"
+    title = "No such contract"
+
+    def __init__(self, contract_id: UUID) -> None:
+        super().__init__(f"There is no contract {contract_id} that you have a part in.")
+
+
+class DocumentNotMade(NotFound):
+    code = "document-not-made"
+    title = "The contract has no document"
+
+    def __init__(self, contract_id: UUID) -> None:
+        super().__init__(f"Contract {contract_id} was ended before its document was made.")
+
+
+class DocumentDiffers(Conflict):
+    code = "document-differs"
+    title = "This is not the document to be signed"
+
+    def __init__(self) -> None:
+        super().__init__("The hash sent is not that of the contract's document. Read it again.")
+
+
+class AlreadySigned(Conflict):
+    code = "already-signed"
+    title = "You have signed this contract"
+
+    def __init__(self, state: str) -> None:
+        super().__init__("One signature per person and contract is enough.", state=state)
+
+
+class SigningTimeOver(Conflict):
+    code = "signing-time-over"
+    title = "The time to sign is over"
+
+    def __init__(self, state: str) -> None:
+        super().__init__("The last moment to sign this contract has passed.", state=state)
+
+
+class MayNotSign(Forbidden):
+    code = "may-not-sign"
+    title = "Your account may not sign contracts"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+
+
+class SignerNotYetKnown(NotYetKnown):
+    def __init__(self) -> None:
+        super().__init__("Your account is not known here yet. Try again in a moment.")
+
+
+class LinkNotUsable(NotFound):
+    """One answer for links that are unknown, used, replaced or too old."""
+
+    code = "link-not-usable"
+    title = "This link cannot be used"
+
+    def __init__(self) -> None:
+        super().__init__("The link was used, replaced by a newer one, or is too old. Ask anew.")
+
+
+class NoActiveTemplate(Conflict):
+    code = "no-active-template"
+    title = "There are no terms to make contracts of"
+
+    def __init__(self) -> None:
+        super().__init__("No contract template is active.")

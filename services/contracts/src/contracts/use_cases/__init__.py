@@ -1,0 +1,57 @@
+"""One function per verb: load and lock, decide, save, record."""
+
+from contracts.use_cases.access import Reader, hash_of
+from contracts.use_cases.announce import REMINDERS, SIGN_BY
+from contracts.use_cases.create import CREATION, StoredDocument, begin, create, give_up
+from contracts.use_cases.end import decline, decline_by_link, expire, remind, void
+from contracts.use_cases.execute import (
+    Execution,
+    begin_execution,
+    execute,
+    fail,
+    gather,
+    retry,
+)
+from contracts.use_cases.read import (
+    Shown,
+    Stored,
+    open_document,
+    show,
+    show_by_link,
+    show_contract,
+    show_many,
+)
+from contracts.use_cases.sign import make_link, sign, sign_by_link
+
+__all__ = [
+    "CREATION",
+    "REMINDERS",
+    "SIGN_BY",
+    "Execution",
+    "Reader",
+    "Shown",
+    "Stored",
+    "StoredDocument",
+    "begin",
+    "begin_execution",
+    "create",
+    "decline",
+    "decline_by_link",
+    "execute",
+    "expire",
+    "fail",
+    "gather",
+    "give_up",
+    "hash_of",
+    "make_link",
+    "open_document",
+    "remind",
+    "retry",
+    "show",
+    "show_by_link",
+    "show_contract",
+    "show_many",
+    "sign",
+    "sign_by_link",
+    "void",
+]
