@@ -5,6 +5,7 @@ DomainError
 ├── NotFound         no such object, or none the caller has a part in
 ├── Conflict         the object's state forbids the move
 │   └── NotYetKnown  a fact from another service has not arrived; ask again in a second
+├── PreconditionFailed  the object has changed since the caller read it
 ├── Invalid          the request contradicts a rule that its shape cannot show
 ├── TooManyRequests  a limit is used up
 ├── Unavailable      the outside does not answer
@@ -47,6 +48,11 @@ class NotYetKnown(Conflict):
     code = "not-yet-known"
     title = "A fact from another service has not arrived yet"
     retry_after_seconds = 1
+
+
+class PreconditionFailed(DomainError):
+    code = "precondition-failed"
+    title = "The object has changed since it was read"
 
 
 class Invalid(DomainError):

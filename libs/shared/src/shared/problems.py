@@ -26,6 +26,7 @@ from shared.errors import (
     Invalid,
     NotFound,
     NotImplementedYet,
+    PreconditionFailed,
     TooManyRequests,
     Unavailable,
 )
@@ -39,11 +40,6 @@ TYPE_PREFIX = "https://bloxtr8.dev/problems/"
 class Unauthorized(DomainError):
     code = "unauthorized"
     title = "A valid access token is needed"
-
-
-class PreconditionFailed(DomainError):
-    code = "precondition-failed"
-    title = "The object has changed since it was read"
 
 
 class PreconditionRequired(DomainError):

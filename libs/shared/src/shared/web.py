@@ -25,8 +25,8 @@ from shared import crash, health, problems, telemetry
 from shared.auth import KeySource, PublishedKeys
 from shared.database import Sessions
 from shared.edge import Edge
-from shared.errors import Invalid
-from shared.problems import PreconditionFailed, PreconditionRequired
+from shared.errors import Invalid, PreconditionFailed
+from shared.problems import PreconditionRequired
 from shared.settings import ServiceSettings
 from shared.wakeups import Notifier
 

@@ -10,9 +10,9 @@ from listings.lifecycle import LISTING, ListingAction, ListingStatus, Visibility
 from listings.models import KnownVerification, Listing, RobloxSnapshot
 from listings.use_cases import parties
 from shared import audit, clock, outbox
+from shared.errors import PreconditionFailed
 from shared.events.cards import GameSnapshot
 from shared.events.listings import ListingCreated, ListingSold, ListingUpdated
-from shared.problems import PreconditionFailed
 
 
 async def create(
