@@ -10,7 +10,7 @@ process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:9093
 listeners=CLIENTS://0.0.0.0:9092,CONTROLLER://127.0.0.1:9093
-advertised.listeners=CLIENTS://kafka:9092
+advertised.listeners=CLIENTS://${ADVERTISED_ADDRESS:-kafka:9092}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=CLIENTS
 listener.security.protocol.map=CONTROLLER:SASL_PLAINTEXT,CLIENTS:SASL_PLAINTEXT
@@ -32,6 +32,7 @@ transaction.state.log.num.partitions=5
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=${GROUP_MIN_SESSION_TIMEOUT_MS:-6000}
 auto.create.topics.enable=false
 EOF
 

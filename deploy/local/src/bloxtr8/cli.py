@@ -1,4 +1,7 @@
-"""`bloxtr8`: the stack and what operators do with it."""
+"""`bloxtr8`: the stack and what operators do with it.
+
+A command loads only what it needs: asking for the status must not wait for Kafka's client library.
+"""
 
 import asyncio
 import contextlib
@@ -8,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections import deque
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,13 +19,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from bloxtr8 import demo as demonstration
-from bloxtr8 import kafka, objects, parts, postgres
-from bloxtr8.home import DEFAULT_PORTS, SERVICES, Home, Misused, open_home
-from bloxtr8.supervisor import Child, Control, Supervisor, ask
-
-DETACHED_READY_SECONDS = 420
-"""A first start may have to fetch Kafka."""
+from bloxtr8.control import UP_STATES, ask
+from bloxtr8.errors import Misused
+from bloxtr8.home import SERVICES, Home, open_home
 
 app = typer.Typer(
     help="Start, watch and stop the whole Bloxtr8 stack on this machine.",
@@ -38,211 +36,141 @@ StateOption = Annotated[
     Path | None, typer.Option("--state", help="State folder; default .bloxtr8 in the checkout.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print for machines.")]
+Names = Annotated[
+    list[str], typer.Argument(help="Parts as `status` names them, or services, infrastructure.")
+]
 
 
-def _is_up(home: Home) -> bool:
+def _rows_if_up(home: Home) -> list[dict[str, Any]] | None:
     try:
-        asyncio.run(ask(home, "status"))
+        return ask(home, "status")
     except OSError:
-        return False
-    return True
-
-
-def _describe(home: Home, all_parts: list[parts.Part], *, for_tests: bool) -> dict[str, Any]:
-    return {
-        "gateway_url": parts.public_url(home),
-        "simulators_url": parts.simulators_url(home),
-        "kafka_bootstrap_servers": kafka.bootstrap_servers(home),
-        "kafka_passwords": {
-            name: home.secret(f"kafka_{name}") for name in ("admin", "broker", *SERVICES)
-        },
-        "administrator_url": postgres.administrator_url(home),
-        "role_urls": {
-            role: postgres.role_url(home, role)
-            for role in (f"{service}_{kind}" for service in SERVICES for kind in ("owner", "app"))
-        },
-        "s3_endpoint_url": objects.endpoint(home),
-        "s3_region": objects.REGION,
-        "s3_keys": {name: objects.keys(home, name) for name in ("admin", "contracts", "escrow")},
-        "ports": home.ports,
-        "processes": {
-            part.name: {"argv": part.command(), "env": part.environment}
-            for part in all_parts
-            if isinstance(part, parts.Process) and part.name.partition(".")[0] in SERVICES
-        },
-        "for_tests": for_tests,
-    }
-
-
-def _show_change(child: Child) -> None:
-    name = child.part.name
-    match child.state:
-        case "ready" | "done":
-            console.print(f"  [green]✓[/] {name} [dim]{child.ready_seconds or 0:.1f} s[/]")
-        case "restarting":
-            console.print(f"  [yellow]↻[/] {name}: {child.problem}; see its log")
-        case "failed":
-            console.print(f"  [red]✗[/] {name}: {child.problem}")
-
-
-async def _supervise(home: Home, only: list[str] | None, *, for_tests: bool) -> int:
-    progress = console.status("Starting …")
-
-    def say(text: str) -> None:
-        progress.update(text)
-        if not console.is_terminal:
-            console.print(f"  {text}")
-
-    all_parts = parts.everything(home, say, for_tests=for_tests)
-    supervisor = Supervisor(home, all_parts, _show_change)
-    if only:
-        supervisor.select(only)
-    Home.write_private(
-        home.stack_file, json.dumps(_describe(home, all_parts, for_tests=for_tests), indent=1)
-    )
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, supervisor.stopping.set)
-    control = asyncio.create_task(Control(supervisor).serve())
-    began = time.monotonic()
-    with progress:
-        await supervisor.start()
-    failed = [child for child in supervisor.children.values() if child.state == "failed"]
-    if failed or supervisor.stopping.is_set():
-        console.print("Not everything started. The logs are in", str(home.logs))
-    else:
-        took = time.monotonic() - began
-        console.print(f"The stack is up after {took:.1f} s: {parts.public_url(home)}")
-        await supervisor.stopping.wait()
-    with console.status("Stopping …"):
-        await supervisor.stop_all()
-    await control
-    return 1 if failed else 0
+        return None
 
 
 @app.command()
 def up(
     *,
     state: StateOption = None,
-    detach: Annotated[bool, typer.Option(help="Return when all is ready.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Return when all is ready.")] = False,
     only: Annotated[
-        str | None, typer.Option(help="Comma list of parts; what they need comes along.")
+        list[str] | None,
+        typer.Option(help="These parts and what they need; commas or repeated."),
     ] = None,
-    free_ports: Annotated[bool, typer.Option(help="Take ports that are free now.")] = False,
-    for_tests: Annotated[bool, typer.Option(help="Replace killed consumers quickly.")] = False,
+    free_ports: Annotated[
+        bool, typer.Option("--free-ports", help="Take ports that are free now.")
+    ] = False,
+    for_tests: Annotated[bool, typer.Option("--for-tests", hidden=True)] = False,
 ) -> None:
     """Start the stack; Ctrl-C stops it and leaves no process."""
-    home = open_home(state, free_ports=free_ports)
+    from bloxtr8 import running  # noqa: PLC0415
+
+    home = open_home(state, any_ports=free_ports)
     home.prepare()
-    if _is_up(home):
+    if (rows := _rows_if_up(home)) is not None:
         out.print(f"The stack is already up: {home.description()['gateway_url']}")
+        if missing := ", ".join(row["name"] for row in rows if row["state"] not in UP_STATES):
+            out.print(f"Not ready: {missing}. Start parts with: bloxtr8 start NAME")
         return
     if detach:
-        raise typer.Exit(_start_detached(home, sys.argv[1:]))
+        arguments = [argument for argument in sys.argv[1:] if argument != "--detach"]
+        raise typer.Exit(running.start_detached(home, arguments, console))
+    names = [name for value in only or () for name in value.split(",")]
     try:
         with home.locked():
-            if not free_ports:
-                home.check_ports(list(DEFAULT_PORTS))
-            chosen = only.split(",") if only else None
-            code = asyncio.run(_supervise(home, chosen, for_tests=for_tests))
+            is_up = asyncio.run(
+                running.supervise(
+                    home, names, console, for_tests=for_tests, check_ports=not free_ports
+                )
+            )
     except BlockingIOError:
         raise Misused(f"Another start or stop is at work in {home.path}. Wait for it.") from None
-    except KeyError as error:
-        raise Misused(f"There is no part named {error}. `bloxtr8 status` names them.") from None
-    raise typer.Exit(code)
-
-
-def _start_detached(home: Home, arguments: list[str]) -> int:
-    """Run `up` in the background and wait until all is ready, showing what it shows."""
-    log = home.logs / "supervisor.log"
-    command = [sys.executable, "-m", "bloxtr8.cli", *(a for a in arguments if a != "--detach")]
-    with log.open("wb") as output:
-        child = subprocess.Popen(  # noqa: S603 - this same program
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-        )
-    deadline = time.monotonic() + DETACHED_READY_SECONDS
-    with log.open() as said:
-        while time.monotonic() < deadline:
-            for line in said:
-                console.print(line.rstrip("\n"), markup=False, highlight=False)
-                if line.startswith("The stack is up"):
-                    return 0
-            if child.poll() is not None:
-                return child.returncode or 1
-            time.sleep(0.05)
-    console.print(f"Not ready within {DETACHED_READY_SECONDS} s; see {log}")
-    return 1
+    raise typer.Exit(0 if is_up else 1)
 
 
 @app.command()
 def down(
     *,
     state: StateOption = None,
-    wipe: Annotated[bool, typer.Option(help="Remove all data, passwords and logs too.")] = False,
+    wipe: Annotated[
+        bool, typer.Option("--wipe", help="Remove all data, passwords and logs too.")
+    ] = False,
 ) -> None:
     """Stop the stack; its data stays unless wiped."""
+    from bloxtr8 import postgres, running  # noqa: PLC0415
+
     home = open_home(state)
-    if _is_up(home):
-        asyncio.run(ask(home, "down"))
-        with console.status("Stopping …"):
-            _wait_until_down(home)
-        out.print("The stack is down.")
-    else:
-        out.print("The stack is not up.")
-    if wipe and home.path.exists():
-        shutil.rmtree(postgres.data_folder(home).parent, ignore_errors=True)
-        shutil.rmtree(home.path, ignore_errors=True)
-        out.print(f"Removed {home.path}.")
-
-
-def _wait_until_down(home: Home) -> None:
-    while True:
-        with contextlib.suppress(BlockingIOError), home.locked():
-            return
-        time.sleep(0.05)
-
-
-def _ask_or_exit(home: Home, verb: str, names: list[str]) -> Any:
     try:
-        answer = asyncio.run(ask(home, verb, names))
+        ask(home, "down")
+    except OSError:
+        out.print("The stack is not up.")
+    else:
+        with console.status("Stopping …"):
+            running.wait_until_down(home)
+        out.print("The stack is down.")
+    if wipe and home.is_made:
+        with _locked(home):
+            postgres.remove(home)
+            shutil.rmtree(home.path)
+        out.print(f"Removed {home.path}.", soft_wrap=True)
+
+
+@contextlib.contextmanager
+def _locked(home: Home) -> Any:
+    try:
+        with home.locked():
+            yield
+    except BlockingIOError:
+        raise Misused(f"Another start or stop is at work in {home.path}. Wait for it.") from None
+
+
+def _ask_running(home: Home, verb: str, names: list[str]) -> list[dict[str, Any]]:
+    try:
+        return ask(home, verb, names)
     except OSError:
         raise Misused("The stack is not up. Start it: bloxtr8 up") from None
-    if isinstance(answer, dict):
-        raise Misused(answer["error"])
-    return answer
 
 
 @app.command()
 def status(*, state: StateOption = None, as_json: JsonOption = False) -> None:
     """Show every process: state, memory, restarts, seconds to ready."""
-    rows = _ask_or_exit(open_home(state), "status", [])
+    rows = _ask_running(open_home(state), "status", [])
     if as_json:
         print(json.dumps(rows))  # noqa: T201 - the command's output
         return
-    table = Table("process", "state", "pid", "port", "up s", "restarts", "RSS MiB", "ready s", "")
+    table = Table(box=None, pad_edge=False, collapse_padding=True)
+    table.add_column("process", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    for name in ("pid", "port", "up s", "restarts", "RSS MiB", "ready s"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("")
+    keys = ("pid", "port", "uptime_seconds", "restarts", "rss_mib", "ready_seconds")
     for row in rows:
-        cells = (row[k] for k in ("pid", "port", "uptime_seconds", "restarts", "rss_mib"))
-        shown = ["" if cell is None else str(cell) for cell in (*cells, row["ready_seconds"])]
+        shown = ("" if row[key] is None else str(row[key]) for key in keys)
         table.add_row(row["name"], row["state"], *shown, row["problem"])
     out.print(table)
 
 
 @app.command()
-def start(names: list[str], *, state: StateOption = None) -> None:
-    """Start parts that were stopped."""
-    _ask_or_exit(open_home(state), "start", names)
+def start(names: Names, *, state: StateOption = None) -> None:
+    """Start parts that do not run, and what they need; returns when they are ready."""
+    failed = _ask_running(open_home(state), "start", names)
+    for row in failed:
+        out.print(f"{row['name']} is {row['state']}: {row['problem']}", soft_wrap=True)
+    if failed:
+        raise typer.Exit(1)
 
 
 @app.command()
-def stop(names: list[str], *, state: StateOption = None) -> None:
+def stop(names: Names, *, state: StateOption = None) -> None:
     """Stop parts and keep them down."""
-    _ask_or_exit(open_home(state), "stop", names)
+    _ask_running(open_home(state), "stop", names)
 
 
 @app.command()
-def kill(names: list[str], *, state: StateOption = None) -> None:
+def kill(names: Names, *, state: StateOption = None) -> None:
     """Kill parts (SIGKILL) and keep them down."""
-    _ask_or_exit(open_home(state), "kill", names)
+    _ask_running(open_home(state), "kill", names)
 
 
 @app.command()
@@ -273,23 +201,30 @@ def migrate(
     *,
     state: StateOption = None,
     database: Annotated[str, typer.Option(help="Another database on the same server.")] = (
-        postgres.DATABASE
+        "bloxtr8"
     ),
+    service: Annotated[
+        list[str] | None, typer.Option(help="Only this service's schema; may be repeated.")
+    ] = None,
 ) -> None:
     """Bring roles and schemas of the database to the newest revision."""
-    home = _running_home(state)
+    from bloxtr8 import postgres  # noqa: PLC0415
 
-    async def do() -> None:
-        await postgres.make_database(home, database)
-        await parts.run_migrations(home, database)
-
-    asyncio.run(do())
+    if unknown := set(service or ()) - set(SERVICES):
+        raise Misused(f"There is no service {', '.join(unknown)}. Services: {', '.join(SERVICES)}.")
+    try:
+        asyncio.run(postgres.migrate(_running_home(state), service or SERVICES, database))
+    except RuntimeError as error:
+        console.print(str(error), markup=False, highlight=False)
+        raise typer.Exit(1) from None
     out.print(f"Database {database} is at the newest revision.")
 
 
 @app.command()
 def topics(*, state: StateOption = None) -> None:
     """Make Kafka's topics and ACLs as deploy/kafka/topics.toml says."""
+    from bloxtr8 import kafka  # noqa: PLC0415
+
     count = kafka.apply_table(_running_home(state))
     out.print(f"{count} topics and their ACLs are as deploy/kafka/topics.toml says.")
 
@@ -297,6 +232,7 @@ def topics(*, state: StateOption = None) -> None:
 def _running_home(state: Path | None) -> Home:
     """The home of a stack with the ports it runs on."""
     home = open_home(state)
+    _ask_running(home, "status", [])
     home.ports |= home.description()["ports"]
     return home
 
@@ -304,12 +240,15 @@ def _running_home(state: Path | None) -> Home:
 @app.command()
 def demo(*, state: StateOption = None, as_json: JsonOption = False) -> None:
     """Carry one trade of $4,500.00 from sign-in to payout."""
+    from bloxtr8 import demo as demonstration  # noqa: PLC0415
+    from bloxtr8 import running  # noqa: PLC0415
+
     home = open_home(state)
     home.prepare()
-    was_up = _is_up(home)
+    was_up = _rows_if_up(home) is not None
     if not was_up:
         arguments = ["up", *(["--state", str(state)] if state else [])]
-        if code := _start_detached(home, arguments):
+        if code := running.start_detached(home, arguments, console):
             raise typer.Exit(code)
     try:
         description = home.description()
@@ -323,9 +262,9 @@ def demo(*, state: StateOption = None, as_json: JsonOption = False) -> None:
         )
     finally:
         if not was_up:
-            asyncio.run(ask(home, "down"))
+            ask(home, "down")
             with console.status("Stopping what was started …"):
-                _wait_until_down(home)
+                running.wait_until_down(home)
     if as_json:
         print(json.dumps(report))  # noqa: T201 - the command's output
     else:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bloxtr8 import demo, kafka, objects, postgres
+from bloxtr8 import demo, kafka, objects, postgres, seal
 from bloxtr8.home import SERVICES, Home
 from shared import migrations
 
@@ -31,7 +31,7 @@ def make_topics(home: Home) -> None:
 def make_storage(home: Home) -> None:
     """The bucket and the key that seals contracts."""
     objects.make_bucket(home)
-    objects.make_seal(home)
+    seal.make(home)
 
 
 def trade(home: Home) -> None:

@@ -34,6 +34,8 @@ def sha256(file: Path) -> str:
 def kafka_jars(progress: Callable[[str], None], lock: Path = LOCK) -> Path:
     """The folder that holds all jars of the lock, each with the right hash.
 
+    `progress` is told of each jar; what it raises ends the fetching.
+
     Raises:
         Misused: a jar's hash is wrong, or it cannot be fetched.
     """
@@ -44,11 +46,13 @@ def kafka_jars(progress: Callable[[str], None], lock: Path = LOCK) -> Path:
     if missing:
         done = len(jars) - len(missing)
         progress(f"Fetching Apache Kafka: {done}/{len(jars)} jars")
-        with ThreadPoolExecutor(THREADS) as pool:
-            for number, _ in enumerate(
-                pool.map(lambda jar: _fetch(jar, folder), missing), done + 1
-            ):
+        pool = ThreadPoolExecutor(THREADS)
+        try:
+            fetched = pool.map(lambda jar: _fetch(jar, folder), missing)
+            for number, _ in enumerate(fetched, done + 1):
                 progress(f"Fetching Apache Kafka: {number}/{len(jars)} jars")
+        finally:
+            pool.shutdown(cancel_futures=True)
     return folder
 
 

@@ -6,71 +6,25 @@ import hashlib
 import json
 import os
 import secrets
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
+from bloxtr8.errors import Misused
+from bloxtr8.ports import DEFAULT_PORTS, SERVICES, free_ports
+
+__all__ = ["ROOT", "SERVICES", "Home", "Misused", "open_home", "reachable_by_all"]
 
 ROOT = Path(os.environ.get("BLOXTR8_ROOT", Path(__file__).parents[4]))
 """The checkout; an image sets BLOXTR8_ROOT."""
-SERVICES = ("identity", "listings", "contracts", "escrow")
-GRPC_OFFSET = 10_000
-"""SeaweedFS opens each of its ports a second time, this far above."""
-DEFAULT_PORTS = {
-    "gateway": 8080,
-    "postgres": 15432,
-    "kafka": 19092,
-    "kafka_controller": 19093,
-    "s3": 18333,
-    "s3_master": 19333,
-    "s3_volume": 19340,
-    "s3_filer": 18888,
-    "simulators": 18500,
-    **{
-        f"{service}.{kind}": 18600 + 10 * number + offset
-        for number, service in enumerate(SERVICES)
-        for offset, kind in enumerate(("api", "api_ops", "worker_ops"))
-    },
-}
-
-
-class Misused(Exception):
-    """The command cannot be done as asked; the message says what to do instead."""
+LONGEST_SOCKET_PATH = 100
+"""The address of a socket has room for little more."""
 
 
 def reachable_by_all(path: Path) -> bool:
     """Whether a user without privileges may pass through every folder above `path`."""
     return all(parent.stat().st_mode & 0o001 for parent in path.resolve().parents)
-
-
-def free_port() -> int:
-    """A port that is free now, as is the one SeaweedFS would open above it."""
-    while True:
-        port = 20_000 + secrets.randbelow(10_000)
-        if all(_is_free(candidate) for candidate in (port, port + GRPC_OFFSET)):
-            return port
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
-
-
-def holder_of(port: int) -> str:
-    """Who listens on a port, for a message: `nginx (pid 123)`."""
-    for connection in psutil.net_connections("tcp"):
-        if connection.laddr and connection.laddr.port == port and connection.status == "LISTEN":
-            with contextlib.suppress(psutil.Error, TypeError):
-                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
-    return "another process"
 
 
 @dataclass
@@ -80,11 +34,17 @@ class Home:
     path: Path
     ports: dict[str, int]
 
+    def socket(self, name: str) -> Path:
+        """Where a socket of this name lies: in the folder, unless its path is too long for one."""
+        inside = self.path / f"{name}.sock"
+        if len(os.fsencode(inside)) <= LONGEST_SOCKET_PATH:
+            return inside
+        digest = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:16]
+        return Path("/tmp") / f"bloxtr8-{os.getuid()}-{digest}-{name}.sock"  # noqa: S108 - made 0600
+
     @property
     def control(self) -> Path:
-        # A socket's path may have 107 bytes at most, so it does not lie in the folder itself.
-        name = hashlib.sha256(str(self.path.resolve()).encode()).hexdigest()[:16]
-        return Path("/tmp") / f"bloxtr8-{os.getuid()}-{name}.sock"  # noqa: S108 - 0600, by uid
+        return self.socket("control")
 
     @property
     def stack_file(self) -> Path:
@@ -94,10 +54,23 @@ class Home:
     def logs(self) -> Path:
         return self.path / "logs"
 
+    @property
+    def is_made(self) -> bool:
+        """Whether the folder is a stack's; nothing else is ever changed or removed."""
+        return (self.path / "lock").exists()
+
     def prepare(self) -> None:
-        """Make the folder; others may pass through it (PostgreSQL drops its privileges) only."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        self.path.chmod(0o711)
+        """Make the folder; others may pass through it (PostgreSQL drops its privileges) only.
+
+        Raises:
+            Misused: it holds something else.
+        """
+        if not self.is_made:
+            if self.path.exists() and any(self.path.iterdir()):
+                raise Misused(f"{self.path} is not empty. Name a new folder with --state.")
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.path.chmod(0o711)
+            (self.path / "lock").touch(mode=0o600)
         self.folder("logs")
 
     def folder(self, name: str) -> Path:
@@ -134,7 +107,7 @@ class Home:
     @staticmethod
     def write_private(file: Path, text: str) -> None:
         """Write a file that its owner alone may read, at once or not at all."""
-        draft = file.with_suffix(".new")
+        draft = file.with_name(f"{file.name}.new")
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
             out.write(text)
         draft.replace(file)
@@ -149,23 +122,8 @@ class Home:
             raise Misused(f"No stack has been started in {self.path}. Start one: bloxtr8 up")
         return dict(json.loads(self.stack_file.read_text()))
 
-    def check_ports(self, needed: list[str]) -> None:
-        """Refuse to start beside somebody else's server.
 
-        Raises:
-            Misused: a port is taken; names it, its use and the process that has it.
-        """
-        for name in needed:
-            port = self.ports[name]
-            if not _is_free(port):
-                raise Misused(
-                    f"Port {port} ({name}) is in use by {holder_of(port)}. "
-                    "Stop that process, or start with --free-ports."
-                )
-
-
-def open_home(path: Path | None, *, free_ports: bool = False) -> Home:
+def open_home(path: Path | None, *, any_ports: bool = False) -> Home:
     """The stack's folder: `path`, else $BLOXTR8_STATE, else `.bloxtr8` in the checkout."""
     chosen = path or Path(os.environ.get("BLOXTR8_STATE", ROOT / ".bloxtr8"))
-    ports = {name: free_port() for name in DEFAULT_PORTS} if free_ports else dict(DEFAULT_PORTS)
-    return Home(chosen.resolve(), ports)
+    return Home(chosen.resolve(), free_ports() if any_ports else dict(DEFAULT_PORTS))

@@ -1,6 +1,8 @@
 """Apache Kafka 4.3 on one node: KRaft, a login for every principal, nothing allowed by default."""
 
+import asyncio
 import os
+import shutil
 import subprocess
 import tomllib
 from pathlib import Path
@@ -20,6 +22,7 @@ from confluent_kafka.admin import (
     UserScramCredentialUpsertion,
 )
 
+from bloxtr8 import probes
 from bloxtr8.home import ROOT, SERVICES, Home
 
 TABLE = ROOT / "deploy" / "kafka" / "topics.toml"
@@ -86,9 +89,10 @@ def _properties(home: Home, data: Path, *, for_tests: bool) -> str:
 def initialise(home: Home, jars: Path, *, for_tests: bool) -> Path:
     """Write the configuration and format the data folder at first start; returns the file."""
     folder = home.folder("kafka")
-    config, data = folder / "server.properties", folder / "data"
+    config, data, formatted = folder / "server.properties", folder / "data", folder / "formatted"
     Home.write_private(config, _properties(home, data, for_tests=for_tests))
-    if not (data / "meta.properties").exists():
+    if not formatted.exists():
+        shutil.rmtree(data, ignore_errors=True)
         credentials = [
             f"SCRAM-SHA-512=[name={name},password={home.secret(f'kafka_{name}')}]"
             for name in ("broker", "admin", *SERVICES)
@@ -105,6 +109,7 @@ def initialise(home: Home, jars: Path, *, for_tests: bool) -> Path:
             check=True,
             capture_output=True,
         )
+        formatted.touch()
     return config
 
 
@@ -125,12 +130,16 @@ def arguments(config: Path, jars: Path) -> list[str]:
     )
 
 
+def uses_ssl() -> bool:
+    return os.environ.get("KAFKA_SECURITY_PROTOCOL") == "SASL_SSL"
+
+
 def administrator(home: Home) -> AdminClient:
     """The login that may make topics and ACLs: of the Kafka of one's own, else of ours."""
     return AdminClient(
         {
             "bootstrap.servers": bootstrap_servers(home),
-            "security.protocol": os.environ.get("KAFKA_SECURITY_PROTOCOL", "SASL_PLAINTEXT"),
+            "security.protocol": "SASL_SSL" if uses_ssl() else "SASL_PLAINTEXT",
             "sasl.mechanisms": "SCRAM-SHA-512",
             "sasl.username": os.environ.get("KAFKA_ADMIN_USERNAME", "admin"),
             "sasl.password": os.environ.get("KAFKA_ADMIN_PASSWORD") or home.secret("kafka_admin"),
@@ -140,7 +149,11 @@ def administrator(home: Home) -> AdminClient:
     )
 
 
-def is_ready(home: Home) -> bool:
+async def is_ready(home: Home) -> bool:
+    return await probes.is_open(home.ports["kafka"]) and await asyncio.to_thread(_answers, home)
+
+
+def _answers(home: Home) -> bool:
     try:
         administrator(home).list_topics(timeout=2)
     except KafkaException:

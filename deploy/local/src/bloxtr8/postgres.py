@@ -1,11 +1,15 @@
 """PostgreSQL 18 from its wheel: TCP with passwords, no privileges, data kept."""
 
+import asyncio
 import hashlib
 import os
 import shutil
 import subprocess
+import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import asyncpg
 
@@ -13,6 +17,8 @@ from bloxtr8.home import ROOT, SERVICES, Home, reachable_by_all
 
 USER = "bloxtr8_admin"
 DATABASE = "bloxtr8"
+CACHE, DATA = Path("/var/cache/bloxtr8"), Path("/var/lib/bloxtr8")
+"""For root, where the usual places lie in a closed home folder."""
 UNPRIVILEGED = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
 
 
@@ -31,8 +37,8 @@ def binaries() -> Path:
     if not is_root() or reachable_by_all(installed / "bin"):
         return installed / "bin"
     # PostgreSQL refuses root, and nobody cannot read below a closed home folder.
-    name = hashlib.sha256(str(installed).encode()).hexdigest()[:16]
-    copy = Path("/var/cache/bloxtr8") / f"postgres-{name}"
+    name = hashlib.sha256(os.fsencode(installed)).hexdigest()[:16]
+    copy = _passable(CACHE) / f"postgres-{name}"
     if not copy.exists():
         draft = copy.with_suffix(f".{os.getpid()}")
         shutil.copytree(installed, draft, symlinks=True)
@@ -40,26 +46,44 @@ def binaries() -> Path:
     return copy / "bin"
 
 
+def _passable(folder: Path) -> Path:
+    """Make a folder of our own that all users may pass through, whatever the umask."""
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o755)
+    return folder
+
+
 def data_folder(home: Home) -> Path:
     if not is_root() or reachable_by_all(home.path / "postgres"):
         return home.path / "postgres"
-    name = hashlib.sha256(str(home.path).encode()).hexdigest()[:16]
-    return Path("/var/lib/bloxtr8") / name / "postgres"
+    return _data_elsewhere(home) / "postgres"
+
+
+def _data_elsewhere(home: Home) -> Path:
+    return DATA / hashlib.sha256(os.fsencode(home.path)).hexdigest()[:16]
+
+
+def remove(home: Home) -> None:
+    """Remove data that does not lie in the state folder."""
+    shutil.rmtree(_data_elsewhere(home), ignore_errors=True)
 
 
 def initialise(home: Home) -> None:
-    """Make the data folder at first start."""
+    """Make the data folder at first start; an interrupted start leaves none."""
     data = data_folder(home)
-    if (data / "PG_VERSION").exists():
+    if data.exists():
         return
-    shutil.rmtree(data, ignore_errors=True)
-    data.mkdir(parents=True)
-    data.chmod(0o700)
+    if data.parent != home.path:
+        _passable(DATA)
+        _passable(data.parent)
+    draft = data.with_name("postgres.new")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(mode=0o700)
     # A file, not a pipe: /dev/fd cannot be read after the change of user.
-    password = data.parent / "postgres.password"
+    password = data.with_name("postgres.password")
     Home.write_private(password, home.secret("postgres"))
     if is_root():
-        shutil.chown(data, "nobody", "nogroup")
+        shutil.chown(draft, "nobody", "nogroup")
         shutil.chown(password, "nobody", "nogroup")
     subprocess.run(  # noqa: S603 - our own arguments
         [
@@ -67,13 +91,14 @@ def initialise(home: Home) -> None:
             str(binaries() / "initdb"),
             *("-U", USER, "-A", "scram-sha-256", f"--pwfile={password}", "-E", "UTF8"),
             *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
-            *("-D", str(data)),
+            *("-D", str(draft)),
         ],
         check=True,
         capture_output=True,
         cwd="/",
     )
     password.unlink()
+    draft.replace(data)
 
 
 def arguments(home: Home) -> list[str]:
@@ -90,13 +115,16 @@ def arguments(home: Home) -> list[str]:
 def administrator_url(home: Home, database: str = DATABASE) -> str:
     """A login that may make roles: of the server that DATABASE_URL names, else of our own."""
     if own := os.environ.get("DATABASE_URL"):
-        return own.rsplit("/", 1)[0] + f"/{database}"
-    return f"postgresql://{USER}:{home.secret('postgres')}@127.0.0.1:{home.ports['postgres']}/{database}"
+        return urlsplit(own)._replace(path=f"/{database}").geturl()
+    server = f"127.0.0.1:{home.ports['postgres']}"
+    return f"postgresql://{USER}:{home.secret('postgres')}@{server}/{database}"
 
 
 def role_url(home: Home, role: str, database: str = DATABASE) -> str:
-    server = administrator_url(home, database).rsplit("@", 1)[1]
-    return f"postgresql://{role}:{home.secret(role)}@{server}"
+    """The login of a service's role, on the same server."""
+    url = urlsplit(administrator_url(home, database))
+    address = url.netloc.rpartition("@")[2]
+    return url._replace(netloc=f"{role}:{home.secret(role)}@{address}").geturl()
 
 
 async def is_ready(home: Home) -> bool:
@@ -125,6 +153,29 @@ async def make_database(home: Home, database: str = DATABASE) -> None:
         await connection.execute((ROOT / "deploy" / "postgres" / "roles.sql").read_text())
     finally:
         await connection.close()
+
+
+async def migrate(home: Home, services: Sequence[str] = SERVICES, database: str = DATABASE) -> None:
+    """Make the database, and bring the services' schemas to the newest revision, each as its owner.
+
+    Raises:
+        RuntimeError: a migration failed; carries its output.
+    """
+    await make_database(home, database)
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "shared.migrations", *services),
+        env={**os.environ, **migration_environment(home, database)},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        cwd=ROOT,
+    )
+    try:
+        output, _ = await child.communicate()
+    finally:
+        if child.returncode is None:
+            child.kill()
+    if child.returncode != 0:
+        raise RuntimeError(output.decode()[-2000:])
 
 
 def migration_environment(home: Home, database: str = DATABASE) -> dict[str, str]:

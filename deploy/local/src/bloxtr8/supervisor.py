@@ -7,28 +7,33 @@ even a killed supervisor leaves nothing behind.
 import asyncio
 import contextlib
 import ctypes
-import json
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import psutil
 
+from bloxtr8.control import UP_STATES
+from bloxtr8.errors import Misused
 from bloxtr8.home import Home
-from bloxtr8.parts import Part, Process, Step
+from bloxtr8.parts import GROUPS, INFRASTRUCTURE, Part, Process, Step
 
 READY_WITHIN_SECONDS = 60
 PROBE_SECONDS = 0.1
 STOP_WITHIN_SECONDS = 10
+FIRST_BACKOFF_SECONDS = 0.5
+LONGEST_BACKOFF_SECONDS = 10.0
 STEADY_SECONDS = 30
 """A child that ran this long begins again with the shortest backoff."""
-LONGEST_BACKOFF_SECONDS = 10.0
+TRIES = 3
+"""How often a step, or a process that was never ready, is tried."""
+_LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
-_TRIES_OF_A_STEP = 3
 
 
 @dataclass
@@ -36,24 +41,30 @@ class Child:
     """What is known of one part."""
 
     part: Part
-    state: str = "waiting"
+    state: str = "stopped"
     """waiting, starting, ready, restarting, stopped, failed; a step ends as done."""
     running: asyncio.subprocess.Process | None = None
     started_at: float = 0.0
     ready_seconds: float | None = None
+    """From its last start; None while it is not ready."""
+    has_been_ready: bool = False
     restarts: int = 0
-    wanted: bool = True
     task: asyncio.Task[None] | None = None
     problem: str = ""
 
     @property
     def is_up(self) -> bool:
-        return self.state in {"ready", "done"}
+        return self.state in UP_STATES
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether nothing should wait for it any longer."""
+        is_slow = self.state == "starting" and bool(self.problem)
+        return self.state in {"failed", "stopped"} or is_slow
 
 
-def _die_with_parent() -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def _dies_with_parent(number: signal.Signals) -> Callable[[], None] | None:
+    return partial(_LIBC.prctl, _PR_SET_PDEATHSIG, number) if sys.platform == "linux" else None
 
 
 class Supervisor:
@@ -62,45 +73,45 @@ class Supervisor:
     def __init__(self, home: Home, parts: list[Part], changed: Callable[[Child], None]) -> None:
         self.home = home
         self.children = {part.name: Child(part) for part in parts}
-        self._changed = changed
-        self._log_files = home.logs
         self.stopping = asyncio.Event()
+        self._changed = changed
 
-    def select(self, names: Iterable[str]) -> None:
-        """Leave all but these parts, and what they need, for later.
+    def chosen(self, names: Iterable[str]) -> list[str]:
+        """These parts, groups resolved, in the order they start.
 
         Raises:
-            KeyError: there is no such part.
+            Misused: there is no such part.
         """
         wanted: set[str] = set()
-
-        def need(name: str) -> None:
-            if name in self.children and name not in wanted:
-                wanted.add(name)
-                for earlier in self.children[name].part.after:
-                    need(earlier)
-
         for name in names:
-            _ = self.children[name]
-            need(name)
-        for name, child in self.children.items():
-            if name not in wanted:
-                child.wanted = False
-                self._set(child, "stopped")
+            for member in GROUPS.get(name, (name,)):
+                if member in self.children:
+                    wanted.add(member)
+                elif member not in INFRASTRUCTURE:
+                    known = ", ".join((*GROUPS, *self.children))
+                    raise Misused(f"There is no part {name}. Parts: {known}.")
+        return [name for name in self.children if name in wanted]
 
-    async def start(self, names: Iterable[str] | None = None) -> None:
-        """Start parts (all wanted ones by default) and return when they are up or have failed."""
-        chosen = [
-            child
-            for name, child in self.children.items()
-            if (child.wanted if names is None else name in set(names))
-        ]
+    def with_needs(self, names: Iterable[str]) -> list[str]:
+        """These parts and all that they need."""
+        wanted = set(self.chosen(names))
+        for name in tuple(wanted):
+            wanted |= self._needs(name)
+        return [name for name in self.children if name in wanted]
+
+    def _needs(self, name: str) -> set[str]:
+        needs = set(self.children[name].part.after) & set(self.children)
+        return needs.union(*(self._needs(earlier) for earlier in needs))
+
+    async def start(self, names: Iterable[str]) -> None:
+        """Start parts and what they need; returns when all are up or there is no hope."""
+        chosen = [self.children[name] for name in self.with_needs(names)]
         for child in chosen:
-            child.wanted = True
-            if child.task is None or child.task.done():
+            if child.is_given_up and (child.task is None or child.task.done()):
+                child.has_been_ready = False
                 self._set(child, "waiting")
                 child.task = asyncio.create_task(self._keep(child))
-        while not all(child.is_up or child.state == "failed" for child in chosen):
+        while not all(child.is_up or child.is_given_up for child in chosen):
             if self.stopping.is_set():
                 return
             await asyncio.sleep(0.02)
@@ -111,59 +122,56 @@ class Supervisor:
 
     async def _keep(self, child: Child) -> None:
         for earlier in child.part.after:
-            other = self.children.get(earlier)
-            while other is not None and not other.is_up:
+            needed = self.children.get(earlier)
+            while needed is not None and not needed.is_up:
+                if needed.is_given_up:
+                    self._set(child, "failed", f"needs {earlier}")
+                    return
                 await asyncio.sleep(0.02)
-        if isinstance(child.part, Step):
-            await self._do(child, child.part)
-        else:
-            await self._run(child, child.part)
+        try:
+            if isinstance(child.part, Step):
+                await self._do(child, child.part)
+            else:
+                await self._run(child, child.part)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the user sees it
+            self._set(child, "failed", str(error) or type(error).__name__)
 
     async def _do(self, child: Child, step: Step) -> None:
         self._set(child, "starting")
         began = time.monotonic()
-        for number in range(1, _TRIES_OF_A_STEP + 1):
+        for left in reversed(range(TRIES)):
             try:
                 await step.do()
-            except Exception as error:  # noqa: BLE001 - shown to the user, tried again
-                if number == _TRIES_OF_A_STEP:
-                    self._set(child, "failed", str(error))
-                    return
-                await asyncio.sleep(1)
-            else:
-                child.ready_seconds = time.monotonic() - began
-                self._set(child, "done")
-                return
+                break
+            except Exception:
+                if not left:
+                    raise
+                await asyncio.sleep(FIRST_BACKOFF_SECONDS)
+        child.ready_seconds = time.monotonic() - began
+        self._set(child, "done")
 
     async def _run(self, child: Child, process: Process) -> None:
-        backoff = 0.5
-        while child.wanted:
-            try:
-                await self._spawn(child, process)
-            except Exception as error:  # noqa: BLE001 - shown to the user
-                self._set(child, "failed", str(error))
-                return
-            assert child.running is not None
-            exited = asyncio.ensure_future(child.running.wait())
-            await self._until_ready(child, process, exited)
-            code = await exited
-            if not child.wanted:
-                break
+        backoff, deaths = FIRST_BACKOFF_SECONDS, 0
+        while True:
+            child.running = await self._spawn(child, process)
+            code = await self._watch(child, process, child.running)
+            child.running, child.ready_seconds = None, None
+            deaths += 1
+            if deaths == TRIES and not child.has_been_ready:
+                raise RuntimeError(f"ended {TRIES} times before it was ready, with {code}")
             child.restarts += 1
             if time.monotonic() - child.started_at > STEADY_SECONDS:
-                backoff = 0.5
-            self._set(child, "restarting", f"exited with {code}")
+                backoff = FIRST_BACKOFF_SECONDS
+            self._set(child, "restarting", f"ended with {code}")
             await asyncio.sleep(backoff)
             backoff = min(backoff * 2, LONGEST_BACKOFF_SECONDS)
-        child.running = None
-        self._set(child, "stopped")
 
-    async def _spawn(self, child: Child, process: Process) -> None:
+    async def _spawn(self, child: Child, process: Process) -> asyncio.subprocess.Process:
         self._set(child, "starting")
-        child.ready_seconds = None
         command = await asyncio.to_thread(process.command)
-        with (self._log_files / f"{process.name}.log").open("ab") as log:
-            child.running = await asyncio.create_subprocess_exec(
+        child.started_at = time.monotonic()
+        with (self.home.logs / f"{process.name}.log").open("ab") as log:
+            return await asyncio.create_subprocess_exec(
                 *command,
                 env={**os.environ, "PYTHONUNBUFFERED": "1", **process.environment},
                 stdin=asyncio.subprocess.DEVNULL,
@@ -171,27 +179,44 @@ class Supervisor:
                 stderr=log,
                 cwd=process.folder,
                 process_group=0,
-                preexec_fn=_die_with_parent,
+                preexec_fn=_dies_with_parent(process.stop_signal),
             )
-        child.started_at = time.monotonic()
 
-    async def _until_ready(
-        self, child: Child, process: Process, exited: "asyncio.Future[int]"
-    ) -> None:
-        while not exited.done():
-            if await process.is_ready():
+    async def _watch(
+        self, child: Child, process: Process, running: asyncio.subprocess.Process
+    ) -> int:
+        """Note when it is ready; returns its exit code."""
+        exited = asyncio.create_task(running.wait())
+        try:
+            while not exited.done() and not await process.is_ready():
+                age = time.monotonic() - child.started_at
+                if age > READY_WITHIN_SECONDS and not child.problem:
+                    self._set(child, "starting", f"not ready within {READY_WITHIN_SECONDS} s")
+                await asyncio.wait({exited}, timeout=PROBE_SECONDS)
+            if not exited.done():
                 child.ready_seconds = time.monotonic() - child.started_at
+                child.has_been_ready = True
                 self._set(child, "ready")
-                return
-            if time.monotonic() - child.started_at > READY_WITHIN_SECONDS and not child.problem:
-                self._set(child, "starting", f"not ready within {READY_WITHIN_SECONDS} s")
-            await asyncio.wait({exited}, timeout=PROBE_SECONDS)
+            return await exited
+        finally:
+            exited.cancel()
 
-    async def stop(self, name: str, *, kill: bool = False) -> None:
-        """End one process (its own stop signal, after 10 s SIGKILL) and keep it down."""
-        child = self.children[name]
-        child.wanted = False
-        running = child.running
+    async def stop(self, names: Iterable[str], *, kill: bool = False) -> None:
+        """End parts (each by its own stop signal, after 10 s by SIGKILL) and keep them down.
+
+        Raises:
+            Misused: there is no such part, or it is a server of one's own.
+        """
+        for name in names:
+            if name in INFRASTRUCTURE and name not in self.children:
+                raise Misused(f"{name} is a server of your own; this stack did not start it.")
+        await asyncio.gather(*(self._stop(self.children[n], kill) for n in self.chosen(names)))
+
+    async def _stop(self, child: Child, kill: bool) -> None:
+        if child.task is not None:
+            child.task.cancel()
+            await asyncio.wait({child.task})
+        running, child.running, child.ready_seconds = child.running, None, None
         if running is not None and running.returncode is None:
             assert isinstance(child.part, Process)
             self._signal(running.pid, signal.SIGKILL if kill else child.part.stop_signal)
@@ -200,47 +225,37 @@ class Supervisor:
             except TimeoutError:
                 self._signal(running.pid, signal.SIGKILL)
                 await running.wait()
-        if child.task is not None:
-            if running is None:
-                child.task.cancel()
-            await asyncio.wait({child.task})
         self._set(child, "stopped")
 
     @staticmethod
     def _signal(pid: int, number: signal.Signals) -> None:
-        # PostgreSQL and weed end their own children; a SIGKILL must reach the whole group.
+        # PostgreSQL ends its own children in good order; a SIGKILL must reach the whole group.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(pid, number) if number is signal.SIGKILL else os.kill(pid, number)
 
     async def stop_all(self) -> None:
-        """End everything, what was started last first."""
+        """End everything; what others need goes after them."""
         self.stopping.set()
         left = {name for name, child in self.children.items() if child.task is not None}
         while left:
-            # A part may go when nothing that is left needs it.
-            last = {
-                name
-                for name in left
-                if not any(name in self._needs(other) for other in left if other != name)
-            }
-            await asyncio.gather(*(self.stop(name) for name in last))
-            left -= last
-
-    def _needs(self, name: str) -> set[str]:
-        needs = set(self.children[name].part.after) & set(self.children)
-        return needs.union(*(self._needs(earlier) for earlier in needs))
+            needed = set().union(*(self._needs(name) for name in left))
+            await self.stop(left - needed)
+            left &= needed
 
     def status(self) -> list[dict[str, Any]]:
-        """One row per process: name, state, pid, port, uptime, restarts, memory, ready time."""
+        """One row per process, and per step that failed."""
         return [
             self._row(child)
             for child in self.children.values()
             if isinstance(child.part, Process) or child.state == "failed"
         ]
 
+    def rows(self, names: Iterable[str]) -> list[dict[str, Any]]:
+        """One row per part named, and per part that those need."""
+        return [self._row(self.children[name]) for name in self.with_needs(names)]
+
     def _row(self, child: Child) -> dict[str, Any]:
-        running = child.running
-        pid = running.pid if running is not None and running.returncode is None else None
+        pid = child.running.pid if child.running is not None else None
         ports = self.home.ports
         return {
             "name": child.part.name,
@@ -263,63 +278,3 @@ def _memory_mib(pid: int) -> float | None:
         return round(sum(member.memory_info().rss for member in family) / 2**20, 1)
     except psutil.Error:
         return None
-
-
-class Control:
-    """The socket in the state folder by which other commands reach the supervisor."""
-
-    def __init__(self, supervisor: Supervisor) -> None:
-        self._supervisor = supervisor
-
-    async def serve(self) -> None:
-        path = self._supervisor.home.control
-        path.unlink(missing_ok=True)
-        old = os.umask(0o177)
-        try:
-            server = await asyncio.start_unix_server(self._answer, path)
-        finally:
-            os.umask(old)
-        async with server:
-            await self._supervisor.stopping.wait()
-        path.unlink(missing_ok=True)
-
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked = json.loads(await reader.readline())
-        try:
-            answer: Any = await self._do(asked["do"], asked.get("names") or [])
-        except KeyError as error:
-            answer = {"error": f"There is no part named {error}."}
-        writer.write(json.dumps(answer).encode() + b"\n")
-        with contextlib.suppress(ConnectionError):
-            await writer.drain()
-        writer.close()
-
-    async def _do(self, verb: str, names: list[str]) -> Any:
-        supervisor = self._supervisor
-        for name in names:
-            _ = supervisor.children[name]
-        match verb:
-            case "start":
-                await supervisor.start(names)
-            case "stop" | "kill":
-                for name in names:
-                    await supervisor.stop(name, kill=verb == "kill")
-            case "down":
-                supervisor.stopping.set()
-        return supervisor.status()
-
-
-async def ask(home: Home, verb: str, names: Iterable[str] = ()) -> Any:
-    """Send a command to the running supervisor.
-
-    Raises:
-        ConnectionError: none is running.
-    """
-    try:
-        reader, writer = await asyncio.open_unix_connection(home.control)
-    except FileNotFoundError as error:
-        raise ConnectionRefusedError(str(home.control)) from error
-    writer.write(json.dumps({"do": verb, "names": list(names)}).encode() + b"\n")
-    answer = json.loads(await reader.readline() or b"[]")
-    writer.close()
-    return answer

@@ -113,7 +113,7 @@ def database_for(service: str) -> tuple[Callable[..., Any], ...]:
     @pytest.fixture(scope="session", name="server")
     def server(postgres_server: Stack) -> Database:
         """The migrated database, whatever is in it."""
-        postgres_server.command("migrate", "--database", name)
+        postgres_server.command("migrate", "--database", name, "--service", service)
         return Database(service, postgres_server, name)
 
     @pytest.fixture(name="database")

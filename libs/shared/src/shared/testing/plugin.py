@@ -6,12 +6,6 @@ import pytest
 
 from shared.testing.stack import Stack
 
-PROCESSES = tuple(
-    f"{service}.{kind}"
-    for service in ("identity", "listings", "contracts", "escrow")
-    for kind in ("api", "worker")
-)
-
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Stack]:
@@ -23,12 +17,12 @@ def postgres_server() -> Iterator[Stack]:
 @pytest.fixture(scope="session")
 def infrastructure(postgres_server: Stack) -> Stack:
     """PostgreSQL, Kafka with topics and ACLs, S3 with its bucket, and the simulators."""
-    postgres_server.start("kafka", "s3", "simulators", "migrations", "topics", "bucket")
+    postgres_server.start("infrastructure")
     return postgres_server
 
 
 @pytest.fixture(scope="session")
 def stack(infrastructure: Stack) -> Stack:
     """Everything, services and gateway included."""
-    infrastructure.start(*PROCESSES, "gateway")
+    infrastructure.start("services", "gateway")
     return infrastructure

@@ -3,9 +3,11 @@ real logins.
 """
 
 import contextlib
+import ctypes
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,33 +20,79 @@ import asyncpg
 import httpx
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
+from shared.testing.containers import Container, Servers, containers_if_asked
+
 START_WITHIN_SECONDS = 420
+_PR_SET_PDEATHSIG = 1
 READY_WITHIN_SECONDS = 60
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class Stack:
     """A running stack, or the part of it that has been asked for."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, servers: Servers | None = None) -> None:
         self.folder = folder
+        self._servers = servers
         self._said: dict[str, Any] = {}
 
     @classmethod
     @contextlib.contextmanager
     def started(cls) -> Iterator[Self]:
-        """A stack in a folder of its own, with nothing running yet but PostgreSQL."""
+        """A stack in a folder of its own, with nothing running yet but PostgreSQL.
+
+        TEST_STACK=containers takes PostgreSQL, Kafka and S3 from containers.
+        """
         # Not pytest's own folder: PostgreSQL drops to a user that may not pass through it.
         folder = Path(tempfile.mkdtemp(prefix="bloxtr8-test-", dir="/var/tmp"))
-        folder.chmod(0o711)
-        stack = cls(folder)
         try:
-            stack.command("up", "--detach", "--free-ports", "--for-tests", "--only", "postgres")
-            stack._said = json.loads((folder / "stack.json").read_text())
-            yield stack
+            with containers_if_asked(folder) as servers:
+                stack = cls(folder, servers)
+                with stack._running():
+                    yield stack
         finally:
-            stack.command("down")
             if os.environ.get("KEEP_STACK") is None:
                 shutil.rmtree(folder, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _running(self) -> Iterator[None]:
+        command = self._command("up", "--free-ports", "--for-tests", "--only", "postgres")
+        log = self.folder.with_suffix(".log")
+        with (
+            log.open("w") as said,
+            subprocess.Popen(  # noqa: S603 - our own command
+                command,
+                stdout=subprocess.PIPE,
+                stderr=said,
+                text=True,
+                env=self._environment,
+                # Ctrl-C is for pytest, which then stops the stack; so does pytest's own death.
+                start_new_session=True,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call, no lock
+            ) as supervisor,
+        ):
+            try:
+                assert supervisor.stdout is not None
+                if not supervisor.stdout.readline().startswith("The stack is up"):
+                    raise RuntimeError(f"The stack did not start:\n{log.read_text()}")
+                self._said = json.loads((self.folder / "stack.json").read_text())
+                yield
+            finally:
+                supervisor.terminate()
+                supervisor.wait()
+                log.unlink()
+
+    def _command(self, verb: str, *rest: str) -> list[str]:
+        program = str(Path(sys.executable).parent / "bloxtr8")
+        return [program, verb, "--state", str(self.folder), *rest]
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, **(self._servers.environment if self._servers else {})}
 
     def command(self, *arguments: str) -> str:
         """Run `bloxtr8 …` on this stack.
@@ -54,17 +102,12 @@ class Stack:
         """
         verb, *rest = arguments
         done = subprocess.run(  # noqa: S603 - our own command
-            [
-                str(Path(sys.executable).parent / "bloxtr8"),
-                verb,
-                "--state",
-                str(self.folder),
-                *rest,
-            ],
+            self._command(verb, *rest),
             capture_output=True,
             text=True,
             timeout=START_WITHIN_SECONDS,
             check=False,
+            env=self._environment,
         )
         if done.returncode != 0:
             raise RuntimeError(
@@ -73,23 +116,43 @@ class Stack:
         return done.stdout
 
     def start(self, *names: str) -> None:
-        """Start processes and return when they are ready.
+        """Start processes, and what they need, and return when they are ready.
 
         Raises:
             RuntimeError: one is not; carries the end of its log.
         """
-        self.command("start", *names)
-        for row in json.loads(self.command("status", "--json")):
-            if row["name"] in names and row["state"] != "ready":
-                log = self.folder / "logs" / f"{row['name']}.log"
-                said = log.read_text()[-3000:] if log.exists() else ""
-                raise RuntimeError(f"{row['name']} is {row['state']}: {row['problem']}\n{said}")
+        contained, others = self._split(names)
+        for name in contained:
+            contained[name].start()
+        try:
+            if others:
+                self.command("start", *others)
+        except RuntimeError as error:
+            logs = [self.folder / "logs" / f"{name}.log" for name in names]
+            said = [f"{log.name}:\n{log.read_text()[-3000:]}" for log in logs if log.exists()]
+            raise RuntimeError("\n".join([str(error), *said])) from None
 
     def stop(self, *names: str) -> None:
-        self.command("stop", *names)
+        contained, others = self._split(names)
+        for name in contained:
+            contained[name].stop()
+        if others:
+            self.command("stop", *others)
 
     def kill(self, *names: str) -> None:
-        self.command("kill", *names)
+        contained, others = self._split(names)
+        for name in contained:
+            contained[name].kill()
+        if others:
+            self.command("kill", *others)
+
+    def _split(self, names: tuple[str, ...]) -> tuple[dict[str, Container], list[str]]:
+        """Those of the names that are containers, and those that are processes."""
+        by_name = self._servers.containers if self._servers else {}
+        return (
+            {name: by_name[name] for name in names if name in by_name},
+            [name for name in names if name not in by_name],
+        )
 
     def status(self) -> dict[str, dict[str, Any]]:
         """The rows of `bloxtr8 status` by process name."""
