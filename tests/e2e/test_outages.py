@@ -1,6 +1,7 @@
 """A part of the stack goes away in mid-trade: nothing is lost and all recovers by itself."""
 
 import asyncio
+from functools import partial
 
 import httpx
 
@@ -45,7 +46,7 @@ async def test_postgresql_is_restarted(stack: Stack, trade: Trade) -> None:
         for service in SERVICES:
             for process in (f"{service}.api", f"{service}.worker"):
                 await until(
-                    lambda process=process: health(stack, process, "ready"),
+                    partial(health, stack, process, "ready"),
                     lambda status: status == 503,
                     f"readiness of {process} without its database",
                 )
@@ -58,7 +59,7 @@ async def test_postgresql_is_restarted(stack: Stack, trade: Trade) -> None:
     for service in SERVICES:
         for process in (f"{service}.api", f"{service}.worker"):
             await until(
-                lambda process=process: health(stack, process, "ready"),
+                partial(health, stack, process, "ready"),
                 lambda status: status == 200,
                 f"recovery of {process}",
             )
