@@ -100,6 +100,7 @@ def of_gateway(home: Home) -> dict[str, str]:
         for service in SERVICES
     }
     return apis | {
-        "GATEWAY_ADDRESS": public_url(home),
+        "GATEWAY_ADDRESS": f"http://:{home.ports['gateway']}",
+        "GATEWAY_BIND": "127.0.0.1",
         "GATEWAY_STORAGE": str(home.path / "caddy"),
     }

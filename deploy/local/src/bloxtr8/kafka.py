@@ -1,7 +1,9 @@
 """Apache Kafka 4.3 on one node: KRaft, a login for every principal, nothing allowed by default."""
 
 import asyncio
+import base64
 import os
+import secrets
 import shutil
 import subprocess
 import tomllib
@@ -86,6 +88,11 @@ def _properties(home: Home, data: Path, *, for_tests: bool) -> str:
     return "".join(f"{name}={value}\n" for name, value in lines.items())
 
 
+def _cluster_id() -> str:
+    """A random id in Kafka's own form."""
+    return base64.urlsafe_b64encode(b"b" + secrets.token_bytes(15)).decode().rstrip("=")
+
+
 def initialise(home: Home, jars: Path, *, for_tests: bool) -> Path:
     """Write the configuration and format the data folder at first start; returns the file."""
     folder = home.folder("kafka")
@@ -98,12 +105,9 @@ def initialise(home: Home, jars: Path, *, for_tests: bool) -> Path:
             for name in ("broker", "admin", *SERVICES)
         ]
         tool = java(jars, "kafka.tools.StorageTool")
-        cluster = subprocess.run(  # noqa: S603 - our own arguments
-            [*tool, "random-uuid"], check=True, capture_output=True, text=True
-        ).stdout.split()[-1]
         subprocess.run(  # noqa: S603 - our own arguments
             [
-                *(*tool, "format", "-t", cluster, "-c", str(config)),
+                *(*tool, "format", "-t", _cluster_id(), "-c", str(config)),
                 *(part for item in credentials for part in ("--add-scram", item)),
             ],
             check=True,
