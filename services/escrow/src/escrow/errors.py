@@ -1,0 +1,141 @@
+"""What escrow refuses, each in its own sentence."""
+
+from collections.abc import Iterable
+from uuid import UUID
+
+from shared.errors import (
+    Conflict,
+    DomainError,
+    Forbidden,
+    Invalid,
+    NotFound,
+    NotImplementedYet,
+)
+
+
+class EscrowNotFound(NotFound):
+    code = "escrow-not-found"
+
+    def __init__(self, escrow_id: UUID) -> None:
+        super().__init__(f"There is no escrow {escrow_id}, or you have no part in it.")
+
+
+class NotYourMove(Forbidden):
+    code = "not-your-move"
+
+    def __init__(self, action: str, allowed: Iterable[str]) -> None:
+        who = " or the ".join(sorted(allowed))
+        super().__init__(f"Only the {who} may {action} here.")
+
+
+class OwnSessionNeeded(Forbidden):
+    code = "own-session-needed"
+
+    def __init__(self) -> None:
+        super().__init__("This needs a session of your own; a frontend may not do it for you.")
+
+
+class AccountFrozen(Forbidden):
+    code = "account-frozen"
+
+    def __init__(self) -> None:
+        super().__init__("Your account is frozen; money does not move for it.")
+
+
+class MoneyIsMoving(Conflict):
+    code = "settling"
+    title = "Money is on its way"
+
+    def __init__(self, settling: str, state: str) -> None:
+        super().__init__(
+            f"A {settling.lower()} is under way; wait until the provider has confirmed it.",
+            state=state,
+        )
+
+
+class OwnershipUnconfirmed(Conflict):
+    code = "ownership-unconfirmed"
+    title = "The seller's ownership is being confirmed again"
+    retry_after_seconds = 1
+
+    def __init__(self) -> None:
+        super().__init__("Payment opens when the game's owner has been checked once more.")
+
+
+class OwnershipLost(Conflict):
+    code = "ownership-lost"
+    title = "The seller no longer owns the game"
+
+    def __init__(self) -> None:
+        super().__init__("The last check did not find the seller as owner. You may cancel.")
+
+
+class CancelNotOpen(Conflict):
+    code = "cancel-not-open"
+    title = "Cancelling is not open to you now"
+
+    def __init__(self, state: str) -> None:
+        super().__init__(
+            "Before payment the buyer may cancel only when the seller has lost the game.",
+            state=state,
+        )
+
+
+class PaymentOverdue(Conflict):
+    code = "payment-overdue"
+    title = "The time to pay is over"
+
+    def __init__(self, state: str) -> None:
+        super().__init__("The escrow is about to be cancelled.", state=state)
+
+
+class PaymentInReview(Conflict):
+    code = "payment-in-review"
+    title = "A payment is being looked at"
+
+    def __init__(self, state: str) -> None:
+        super().__init__(
+            "Money came that is not what was agreed; staff will resolve it.", state=state
+        )
+
+
+class AlreadyConfirmed(Conflict):
+    code = "already-confirmed"
+    title = "The buyer has confirmed already"
+
+    def __init__(self, state: str) -> None:
+        super().__init__("The payout waits until the seller can be paid.", state=state)
+
+
+class RailNotOpen(NotImplementedYet):
+    code = "rail-not-open"
+    title = "This way to pay comes later"
+
+    def __init__(self) -> None:
+        super().__init__("Payments above $10,000.00 will be made in USDC on Base; not offered yet.")
+
+
+class TermsContradict(Invalid):
+    code = "terms-contradict"
+
+    def __init__(self, contract_id: UUID) -> None:
+        super().__init__(
+            f"Contract {contract_id} names a rail that its amount and currency forbid."
+        )
+
+
+class WebhookRefused(DomainError):
+    code = "webhook-refused"
+    title = "The webhook was not accepted"
+
+
+class UnknownIntent(DomainError):
+    """The provider shows an object that names no intent of ours."""
+
+    code = "unknown-intent"
+
+
+class ProviderDisagrees(DomainError):
+    """The provider's object is not what was asked for; a person must look."""
+
+    code = "provider-disagrees"

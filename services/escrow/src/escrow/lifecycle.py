@@ -1,0 +1,156 @@
+"""States, moves and who may make them, as tables; nothing else moves a row."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from shared.lifecycle import Lifecycle
+
+
+class EscrowStatus(StrEnum):
+    AWAIT_FUNDS = "AWAIT_FUNDS"
+    FUNDS_HELD = "FUNDS_HELD"
+    DELIVERED = "DELIVERED"
+    RELEASED = "RELEASED"
+    DISPUTED = "DISPUTED"
+    REFUNDED = "REFUNDED"
+    CANCELLED = "CANCELLED"
+
+
+class EscrowAction(StrEnum):
+    FUND = "fund"
+    CANCEL = "cancel"
+    DELIVER = "deliver"
+    RELEASE = "release"
+    REFUND = "refund"
+
+
+ESCROW = Lifecycle(
+    "The escrow",
+    initial=EscrowStatus.AWAIT_FUNDS,
+    moves={
+        (EscrowStatus.AWAIT_FUNDS, EscrowAction.FUND): EscrowStatus.FUNDS_HELD,
+        (EscrowStatus.AWAIT_FUNDS, EscrowAction.CANCEL): EscrowStatus.CANCELLED,
+        (EscrowStatus.FUNDS_HELD, EscrowAction.DELIVER): EscrowStatus.DELIVERED,
+        (EscrowStatus.FUNDS_HELD, EscrowAction.REFUND): EscrowStatus.REFUNDED,
+        (EscrowStatus.DELIVERED, EscrowAction.RELEASE): EscrowStatus.RELEASED,
+    },
+)
+
+
+class Role(StrEnum):
+    """What a caller is to one escrow."""
+
+    BUYER = "buyer"
+    SELLER = "seller"
+    STAFF = "staff"
+
+
+MAY_ASK: Mapping[EscrowAction, frozenset[Role]] = {
+    EscrowAction.FUND: frozenset({Role.BUYER}),
+    EscrowAction.CANCEL: frozenset({Role.BUYER}),
+    EscrowAction.DELIVER: frozenset({Role.SELLER}),
+    EscrowAction.RELEASE: frozenset({Role.BUYER}),
+    EscrowAction.REFUND: frozenset({Role.SELLER, Role.STAFF}),
+}
+"""Whose word starts a move; money itself moves only when the provider says so."""
+
+
+class Settling(StrEnum):
+    """A move whose money is on its way: until it ends every other command is refused."""
+
+    CANCEL = "CANCEL"
+    RELEASE = "RELEASE"
+    REFUND = "REFUND"
+
+
+class DeliveryStatus(StrEnum):
+    PENDING = "PENDING"
+    DELIVERED = "DELIVERED"
+    CONFIRMED = "CONFIRMED"
+    REJECTED = "REJECTED"
+
+
+class Ownership(StrEnum):
+    """What identity has said of the seller's game since the escrow opened."""
+
+    UNCONFIRMED = "UNCONFIRMED"
+    CONFIRMED = "CONFIRMED"
+    LOST = "LOST"
+
+
+class IntentKind(StrEnum):
+    """What is asked of the provider; part of the idempotency key, so never renamed."""
+
+    FUND = "fund"
+    RELEASE = "release"
+    REFUND = "refund"
+    RETURN = "return"
+    """Money that came after the end, sent back."""
+    ACCOUNT = "account"
+
+
+class IntentState(StrEnum):
+    CREATED = "CREATED"
+    CALLING = "CALLING"
+    IN_DOUBT = "IN_DOUBT"
+    """The provider may have done it; nobody knows yet."""
+    ACCEPTED = "ACCEPTED"
+    """The provider's object is known."""
+    SETTLED = "SETTLED"
+    """The money has moved and is posted."""
+    FAILED = "FAILED"
+    NOT_EXECUTED = "NOT_EXECUTED"
+    """After 23 hours the provider has no such object."""
+
+    @property
+    def is_over(self) -> bool:
+        """Nothing more is expected of it."""
+        return self in {IntentState.SETTLED, IntentState.FAILED, IntentState.NOT_EXECUTED}
+
+    @property
+    def has_no_effect(self) -> bool:
+        """It moved no money and will move none."""
+        return self in {IntentState.FAILED, IntentState.NOT_EXECUTED}
+
+
+class IntentAction(StrEnum):
+    CALL = "call"
+    DOUBT = "doubt"
+    ACCEPT = "accept"
+    SETTLE = "settle"
+    FAIL = "fail"
+    GIVE_UP = "give_up"
+
+
+_UNKNOWN = (IntentState.CREATED, IntentState.CALLING, IntentState.IN_DOUBT)
+INTENT = Lifecycle(
+    "The intent",
+    initial=IntentState.CREATED,
+    moves={
+        **{(state, IntentAction.CALL): IntentState.CALLING for state in _UNKNOWN},
+        **{(state, IntentAction.ACCEPT): IntentState.ACCEPTED for state in _UNKNOWN},
+        **{(state, IntentAction.FAIL): IntentState.FAILED for state in _UNKNOWN},
+        (IntentState.CALLING, IntentAction.DOUBT): IntentState.IN_DOUBT,
+        (IntentState.IN_DOUBT, IntentAction.GIVE_UP): IntentState.NOT_EXECUTED,
+        (IntentState.CALLING, IntentAction.GIVE_UP): IntentState.NOT_EXECUTED,
+        (IntentState.NOT_EXECUTED, IntentAction.ACCEPT): IntentState.ACCEPTED,
+        (IntentState.ACCEPTED, IntentAction.SETTLE): IntentState.SETTLED,
+        (IntentState.ACCEPTED, IntentAction.FAIL): IntentState.FAILED,
+    },
+)
+
+PAYMENT_RANK: Mapping[str, int] = {
+    "requires_payment_method": 0,
+    "requires_confirmation": 1,
+    "requires_action": 2,
+    "processing": 3,
+    "requires_capture": 4,
+    "canceled": 5,
+    "succeeded": 6,
+}
+"""A payment is only ever seen moving up: webhooks come late, twice and in any order."""
+
+
+def is_newer(seen: str, known: str | None) -> bool:
+    """Whether a payment's status is further than what we knew; an unknown status never is."""
+    return PAYMENT_RANK.get(seen, -1) > (-1 if known is None else PAYMENT_RANK[known])

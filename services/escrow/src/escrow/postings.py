@@ -1,0 +1,94 @@
+"""Who is owed what: every movement of money as entries that sum to zero.
+
+An amount is signed: positive is a credit (we owe more, or own less), negative a debit.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Account(StrEnum):
+    """The chart of accounts; the README says what each one means."""
+
+    STRIPE_BALANCE = "stripe:balance"
+    ESCROW_HELD = "escrow:held"
+    SUSPENSE = "platform:suspense"
+    FEES = "platform:fees"
+    PROVIDER_FEES = "platform:provider_fees"
+
+
+class Cause(StrEnum):
+    """Why money moved."""
+
+    FUNDED = "funded"
+    RELEASED = "released"
+    REFUNDED = "refunded"
+    PROVIDER_FEE = "provider_fee"
+    MISFIT = "misfit"
+    """A payment that is not what was agreed."""
+    LATE = "late"
+    """A payment for which nothing was open any more."""
+    RETURNED = "returned"
+    """A late payment has gone back."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    account: Account
+    amount: int
+    """Cents of the transaction's currency, not zero."""
+
+
+def funded(amount: int) -> tuple[Entry, ...]:
+    return _move(amount, Account.STRIPE_BALANCE, Account.ESCROW_HELD)
+
+
+def released(amount: int, fee: int) -> tuple[Entry, ...]:
+    """The held amount leaves: the payout to the seller, the fee to the platform."""
+    _whole(fee)
+    paid = (Entry(Account.STRIPE_BALANCE, payout(amount, fee)),)
+    kept = (Entry(Account.FEES, fee),) if fee else ()
+    return (Entry(Account.ESCROW_HELD, -amount), *paid, *kept)
+
+
+def payout(amount: int, fee: int) -> int:
+    """What the seller gets, in cents.
+
+    Raises:
+        ValueError: the fee leaves nothing, or one of them is no whole number of cents.
+    """
+    _whole(amount, fee)
+    if not 0 <= fee < amount:
+        raise ValueError("The fee must be at least 0 and less than the amount.")
+    return amount - fee
+
+
+def refunded(amount: int) -> tuple[Entry, ...]:
+    return _move(amount, Account.ESCROW_HELD, Account.STRIPE_BALANCE)
+
+
+def set_aside(amount: int) -> tuple[Entry, ...]:
+    """Money that fits nothing waits in suspense."""
+    return _move(amount, Account.STRIPE_BALANCE, Account.SUSPENSE)
+
+
+def returned(amount: int) -> tuple[Entry, ...]:
+    """Money in suspense goes back to where it came from."""
+    return _move(amount, Account.SUSPENSE, Account.STRIPE_BALANCE)
+
+
+def provider_fee(amount: int) -> tuple[Entry, ...]:
+    """What the provider keeps of a payment; the platform bears it."""
+    return _move(amount, Account.PROVIDER_FEES, Account.STRIPE_BALANCE)
+
+
+def _move(amount: int, debit: Account, credit: Account) -> tuple[Entry, ...]:
+    _whole(amount)
+    if amount <= 0:
+        raise ValueError("Money moves in amounts above zero.")
+    return (Entry(debit, -amount), Entry(credit, amount))
+
+
+def _whole(*amounts: int) -> None:
+    if any(type(amount) is not int for amount in amounts):
+        raise ValueError("Money is a whole number of cents.")

@@ -1,0 +1,261 @@
+"""Every query and every lock. The escrow is locked first, then its intents."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from escrow.errors import EscrowNotFound, UnknownIntent
+from escrow.lifecycle import EscrowStatus, IntentKind, IntentState
+from escrow.models import (
+    AssetVerification,
+    Delivery,
+    Escrow,
+    Intent,
+    LedgerEntry,
+    LedgerTransaction,
+    PayoutAccount,
+    StripeEscrow,
+    User,
+    WebhookEvent,
+)
+from shared.clock import clock
+from shared.jobs import Job, JobStatus
+
+
+async def escrow(session: AsyncSession, escrow_id: UUID) -> Escrow:
+    """Raises: EscrowNotFound."""
+    found = await session.get(Escrow, escrow_id)
+    if found is None:
+        raise EscrowNotFound(escrow_id)
+    return found
+
+
+async def lock(session: AsyncSession, escrow_id: UUID) -> Escrow:
+    """The escrow with its row locked until the commit; who holds it decides every race.
+
+    Raises:
+        EscrowNotFound: there is none.
+    """
+    found = await session.scalar(
+        sa.select(Escrow)
+        .where(Escrow.id == escrow_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    if found is None:
+        raise EscrowNotFound(escrow_id)
+    return found
+
+
+async def escrow_of_contract(session: AsyncSession, contract_id: UUID) -> Escrow | None:
+    return await session.scalar(sa.select(Escrow).where(Escrow.contract_id == contract_id))
+
+
+async def escrows_of(
+    session: AsyncSession,
+    user_id: UUID,
+    *,
+    contract_id: UUID | None,
+    status: EscrowStatus | None,
+    before: UUID | None,
+    limit: int,
+) -> Sequence[Escrow]:
+    """A party's escrows, newest first."""
+    wanted = sa.select(Escrow).where(
+        sa.or_(Escrow.buyer_id == user_id, Escrow.seller_id == user_id)
+    )
+    if contract_id is not None:
+        wanted = wanted.where(Escrow.contract_id == contract_id)
+    if status is not None:
+        wanted = wanted.where(Escrow.status == status)
+    if before is not None:
+        wanted = wanted.where(Escrow.id < before)
+    return (await session.scalars(wanted.order_by(Escrow.id.desc()).limit(limit))).all()
+
+
+async def waiting_for_payout(session: AsyncSession, seller_id: UUID) -> Sequence[UUID]:
+    """Escrows whose buyer has confirmed and whose payout has not begun."""
+    return (
+        await session.scalars(
+            sa.select(Escrow.id).where(
+                Escrow.seller_id == seller_id,
+                Escrow.status == EscrowStatus.DELIVERED,
+                Escrow.confirmed_at.is_not(None),
+                Escrow.settling.is_(None),
+            )
+        )
+    ).all()
+
+
+async def intent(session: AsyncSession, intent_id: UUID) -> Intent | None:
+    return await session.get(Intent, intent_id, populate_existing=True)
+
+
+async def lock_intent(session: AsyncSession, intent_id: UUID) -> Intent:
+    """Raises: UnknownIntent."""
+    found = await session.scalar(
+        sa.select(Intent)
+        .where(Intent.id == intent_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    if found is None:
+        raise UnknownIntent(f"There is no intent {intent_id}.")
+    return found
+
+
+async def intents(session: AsyncSession, kind: IntentKind, *, escrow_id: UUID) -> Sequence[Intent]:
+    """The tries of one kind for an escrow, oldest first."""
+    return (
+        await session.scalars(
+            sa.select(Intent)
+            .where(Intent.kind == kind, Intent.escrow_id == escrow_id)
+            .order_by(Intent.id)
+        )
+    ).all()
+
+
+async def account_intents(session: AsyncSession, user_id: UUID) -> Sequence[Intent]:
+    """The tries to make a user's payout account, oldest first."""
+    return (
+        await session.scalars(
+            sa.select(Intent).where(Intent.user_id == user_id).order_by(Intent.id)
+        )
+    ).all()
+
+
+async def committed_from(session: AsyncSession, source_id: UUID) -> int:
+    """Cents of a payment that have gone out, or may yet."""
+    total = await session.scalar(
+        sa.select(sa.func.coalesce(sa.func.sum(Intent.amount), 0)).where(
+            Intent.source_id == source_id,
+            Intent.state.not_in((IntentState.FAILED, IntentState.NOT_EXECUTED)),
+        )
+    )
+    return int(total or 0)
+
+
+async def stripe_escrow(session: AsyncSession, escrow_id: UUID) -> StripeEscrow | None:
+    return await session.scalar(sa.select(StripeEscrow).where(StripeEscrow.escrow_id == escrow_id))
+
+
+async def deliveries(session: AsyncSession, escrow_id: UUID) -> Sequence[Delivery]:
+    """Oldest first."""
+    return (
+        await session.scalars(
+            sa.select(Delivery).where(Delivery.escrow_id == escrow_id).order_by(Delivery.id)
+        )
+    ).all()
+
+
+async def payout_account(session: AsyncSession, user_id: UUID) -> PayoutAccount | None:
+    return await session.get(PayoutAccount, user_id)
+
+
+async def lock_payout_account(session: AsyncSession, user_id: UUID) -> PayoutAccount:
+    """The user's row, made if need be, locked until the commit."""
+    await session.execute(
+        insert(PayoutAccount).values(user_id=user_id, version=1).on_conflict_do_nothing()
+    )
+    found = await session.scalar(
+        sa.select(PayoutAccount)
+        .where(PayoutAccount.user_id == user_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    assert found is not None
+    return found
+
+
+async def user(session: AsyncSession, user_id: UUID) -> User | None:
+    return await session.get(User, user_id)
+
+
+async def verification(
+    session: AsyncSession, user_id: UUID, game_id: str
+) -> AssetVerification | None:
+    return await session.get(AssetVerification, (user_id, game_id))
+
+
+async def keep_user(session: AsyncSession, row: User) -> None:
+    """Keep what was said of a person, unless something newer is known."""
+    said = insert(User).values(
+        id=row.id, name=row.name, is_frozen=row.is_frozen, version=row.version
+    )
+    await session.execute(
+        said.on_conflict_do_update(
+            index_elements=[User.id],
+            set_={
+                "name": said.excluded.name,
+                "is_frozen": said.excluded.is_frozen,
+                "version": said.excluded.version,
+            },
+            where=User.version < said.excluded.version,
+        )
+    )
+
+
+async def keep_verification(session: AsyncSession, row: AssetVerification) -> None:
+    """Keep a check of who owns a game, unless a later one is known."""
+    said = insert(AssetVerification).values(
+        user_id=row.user_id,
+        game_id=row.game_id,
+        is_owner=row.is_owner,
+        checked_at=row.checked_at,
+        version=row.version,
+    )
+    known = sa.tuple_(AssetVerification.checked_at, AssetVerification.version)
+    await session.execute(
+        said.on_conflict_do_update(
+            index_elements=[AssetVerification.user_id, AssetVerification.game_id],
+            set_={
+                "is_owner": said.excluded.is_owner,
+                "checked_at": said.excluded.checked_at,
+                "version": said.excluded.version,
+            },
+            where=known < sa.tuple_(said.excluded.checked_at, said.excluded.version),
+        )
+    )
+
+
+async def keep_webhook(session: AsyncSession, row: WebhookEvent) -> bool:
+    """Keep a webhook; False when it was known."""
+    kept = await session.execute(
+        insert(WebhookEvent)
+        .values(
+            provider=row.provider,
+            event_id=row.event_id,
+            type=row.type,
+            object_id=row.object_id,
+            created=row.created,
+            payload=row.payload,
+        )
+        .on_conflict_do_nothing()
+        .returning(WebhookEvent.event_id)
+    )
+    return kept.scalar_one_or_none() is not None
+
+
+async def ledger(
+    session: AsyncSession, escrow_id: UUID
+) -> Sequence[tuple[LedgerTransaction, LedgerEntry]]:
+    """Every entry of an escrow with its transaction, in the order they were posted."""
+    rows = await session.execute(
+        sa.select(LedgerTransaction, LedgerEntry)
+        .join(LedgerEntry, LedgerEntry.transaction_id == LedgerTransaction.id)
+        .where(LedgerTransaction.escrow_id == escrow_id)
+        .order_by(LedgerTransaction.id, LedgerEntry.id)
+    )
+    return [(row[0], row[1]) for row in rows]
+
+
+async def hurry(session: AsyncSession, job_key: str) -> None:
+    """Let a job that waits run now."""
+    await session.execute(
+        sa.update(Job)
+        .where(Job.job_key == job_key, Job.status == JobStatus.PENDING)
+        .values(run_at=clock())
+    )

@@ -1,0 +1,1 @@
+"""HTTP lives here: parse, call one use case, present."""

@@ -1,0 +1,248 @@
+"""Escrows over HTTP: read, pay, deliver, confirm, refund, cancel, and the ledger."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Header, Request, Response
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from escrow import repository, schemas
+from escrow.errors import (
+    AccountFrozen,
+    AlreadyConfirmed,
+    CancelNotOpen,
+    EscrowNotFound,
+    MoneyIsMoving,
+    NotYourMove,
+    OwnershipLost,
+    OwnershipUnconfirmed,
+    OwnSessionNeeded,
+    PaymentInReview,
+    PaymentOverdue,
+    RailNotOpen,
+)
+from escrow.lifecycle import EscrowStatus
+from escrow.models import Escrow
+from escrow.rails import AskAgain, InDoubt, Refused
+from escrow.routes.outside import InPerson, Out, Outside
+from escrow.use_cases import moves, opening, paying, settling
+from shared import idempotency, problems
+from shared.auth import Caller, Principal
+from shared.database import Transaction
+from shared.errors import Unavailable
+from shared.idempotency import Once
+from shared.lifecycle import IllegalMove
+from shared.web import Page, PageParams, decode_cursor, encode_cursor
+
+PREPARING_SECONDS = 1
+_COMMAND = (
+    EscrowNotFound,
+    NotYourMove,
+    AccountFrozen,
+    OwnSessionNeeded,
+    MoneyIsMoving,
+    IllegalMove,
+    *idempotency.REFUSALS,
+)
+Body = schemas.Nothing | None
+
+router = APIRouter(tags=["escrows"])
+
+
+class _Ready(Exception):
+    """The payment exists: what was begun for the preparing answer is rolled back."""
+
+    def __init__(self, escrow: Escrow, payment_id: str) -> None:
+        super().__init__(payment_id)
+        self.escrow = escrow
+        self.payment_id = payment_id
+
+
+async def _view(session: AsyncSession, escrow: Escrow) -> schemas.EscrowView:
+    is_unpaid = escrow.status is EscrowStatus.AWAIT_FUNDS
+    return schemas.EscrowView.of(
+        escrow,
+        await repository.deliveries(session, escrow.id),
+        await moves.ownership(session, escrow) if is_unpaid else None,
+    )
+
+
+@router.get("/v1/escrows")
+async def list_escrows(
+    session: Transaction,
+    caller: Caller,
+    page: PageParams,
+    contract_id: UUID | None = None,
+    status: EscrowStatus | None = None,
+) -> Page[schemas.EscrowView]:
+    """The caller's escrows, newest first."""
+    before = decode_cursor(page.cursor, 1, UUID)[0] if page.cursor else None
+    found = await repository.escrows_of(
+        session,
+        caller.user_id,
+        contract_id=contract_id,
+        status=status,
+        before=before,
+        limit=page.limit + 1,
+    )
+    shown = found[: page.limit]
+    return Page(
+        items=[await _view(session, escrow) for escrow in shown],
+        next_cursor=encode_cursor(shown[-1].id) if len(found) > page.limit else None,
+    )
+
+
+@router.get("/v1/escrows/{escrow_id}", responses=problems.responses(EscrowNotFound))
+async def read_escrow(escrow_id: UUID, session: Transaction, caller: Caller) -> schemas.EscrowView:
+    escrow = await opening.find(session, escrow_id, caller.user_id, is_staff=caller.is_staff)
+    return await _view(session, escrow)
+
+
+@router.get("/v1/escrows/{escrow_id}/ledger", responses=problems.responses(EscrowNotFound))
+async def read_ledger(escrow_id: UUID, session: Transaction, caller: Caller) -> schemas.LedgerView:
+    """Every movement of this escrow's money, in the order it was posted."""
+    await opening.find(session, escrow_id, caller.user_id, is_staff=caller.is_staff)
+    return schemas.LedgerView.of(await repository.ledger(session, escrow_id))
+
+
+@router.post(
+    "/v1/escrows/{escrow_id}/payment",
+    response_model=schemas.PaymentReady,
+    responses={
+        202: {"model": schemas.PaymentPreparing},
+        **problems.responses(
+            *_COMMAND,
+            OwnershipUnconfirmed,
+            OwnershipLost,
+            PaymentOverdue,
+            PaymentInReview,
+            RailNotOpen,
+            Unavailable,
+        ),
+    },
+)
+async def pay(
+    escrow_id: UUID,
+    request: Request,
+    caller: InPerson,
+    out: Out,
+    _body: Body = None,
+    _key: Annotated[str | None, Header(alias=idempotency.HEADER, max_length=255)] = None,
+) -> Response:
+    """What the buyer pays with; 202 while it is being prepared."""
+    try:
+        async with out.sessions.begin() as session:
+            once = idempotency.once_for(request, session, caller=str(caller.user_id))
+
+            async def prepare() -> schemas.PaymentPreparing:
+                escrow, payment_id = await paying.prepare_payment(
+                    session, escrow_id, caller.user_id
+                )
+                return _preparing(escrow, payment_id)
+
+            answer = await once(prepare, status=202)
+    except _Ready as ready:
+        return await _hand_over(request, caller, out, ready)
+    answer.headers["Retry-After"] = str(PREPARING_SECONDS)
+    return answer
+
+
+def _preparing(escrow: Escrow, payment_id: str | None) -> schemas.PaymentPreparing:
+    """Raises: _Ready."""
+    if payment_id is not None:
+        raise _Ready(escrow, payment_id)
+    return schemas.PaymentPreparing()
+
+
+async def _hand_over(request: Request, caller: Principal, out: Outside, ready: _Ready) -> Response:
+    """Fetch the client secret, with no transaction open, and answer with it once."""
+    try:
+        secret = await out.rail.client_secret(ready.payment_id)
+    except (InDoubt, AskAgain, Refused) as error:
+        raise Unavailable("The payment provider does not answer right now.") from error
+
+    async def payment() -> schemas.PaymentReady:
+        return schemas.PaymentReady(
+            client_secret=secret,
+            payment_intent_id=ready.payment_id,
+            amount=ready.escrow.amount,
+            currency=ready.escrow.currency,
+        )
+
+    async with out.sessions.begin() as session:
+        once = idempotency.once_for(request, session, caller=str(caller.user_id))
+        return await once(payment, secret=True)
+
+
+@router.post(
+    "/v1/escrows/{escrow_id}/deliver",
+    response_model=schemas.EscrowView,
+    responses=problems.responses(*_COMMAND),
+)
+async def deliver(
+    escrow_id: UUID, body: schemas.Deliver, session: Transaction, caller: InPerson, once: Once
+) -> Response:
+    """The seller has handed the game over."""
+
+    async def command() -> schemas.EscrowView:
+        escrow = await settling.deliver(
+            session,
+            escrow_id,
+            caller.user_id,
+            title=body.title,
+            description=body.description,
+        )
+        return await _view(session, escrow)
+
+    return await once(command)
+
+
+@router.post(
+    "/v1/escrows/{escrow_id}/confirm",
+    response_model=schemas.EscrowView,
+    responses=problems.responses(*_COMMAND, AlreadyConfirmed),
+)
+async def confirm(
+    escrow_id: UUID, session: Transaction, caller: InPerson, once: Once, _body: Body = None
+) -> Response:
+    """The buyer has the game; the seller is paid."""
+
+    async def command() -> schemas.EscrowView:
+        return await _view(session, await settling.confirm(session, escrow_id, caller.user_id))
+
+    return await once(command)
+
+
+@router.post(
+    "/v1/escrows/{escrow_id}/refund",
+    response_model=schemas.EscrowView,
+    responses=problems.responses(*_COMMAND),
+)
+async def refund(
+    escrow_id: UUID, body: schemas.Refund, session: Transaction, caller: InPerson, once: Once
+) -> Response:
+    """The seller or staff give the money back before anything was delivered."""
+
+    async def command() -> schemas.EscrowView:
+        escrow = await settling.refund(
+            session, escrow_id, caller.user_id, is_staff=caller.is_staff, reason=body.reason
+        )
+        return await _view(session, escrow)
+
+    return await once(command)
+
+
+@router.post(
+    "/v1/escrows/{escrow_id}/cancel",
+    response_model=schemas.EscrowView,
+    responses=problems.responses(*_COMMAND, CancelNotOpen),
+)
+async def cancel(
+    escrow_id: UUID, session: Transaction, caller: InPerson, once: Once, _body: Body = None
+) -> Response:
+    """The buyer leaves before paying, because the seller has lost the game."""
+
+    async def command() -> schemas.EscrowView:
+        return await _view(session, await paying.cancel(session, escrow_id, caller.user_id))
+
+    return await once(command)

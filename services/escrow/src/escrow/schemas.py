@@ -1,0 +1,161 @@
+"""Bodies of escrow's requests and answers; money is in cents."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Literal, Self
+from uuid import UUID
+
+from pydantic import Field, StringConstraints
+
+from escrow.lifecycle import DeliveryStatus, EscrowStatus, Ownership, Settling
+from escrow.models import Delivery, Escrow, LedgerEntry, LedgerTransaction
+from escrow.postings import Account, Cause
+from shared.money import Currency, Rail
+from shared.web import RequestBody, View
+
+
+class Nothing(RequestBody):
+    """A command that needs no words; whatever is sent beyond `{}` is refused."""
+
+
+class Deliver(RequestBody):
+    title: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=120)]
+    description: Annotated[
+        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000)
+    ]
+
+
+class Refund(RequestBody):
+    reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
+
+
+class DeliveryView(View):
+    id: UUID
+    title: str
+    description: str
+    status: DeliveryStatus
+    delivered_at: datetime | None
+
+
+class EscrowView(View):
+    id: UUID
+    rail: Rail
+    amount: int
+    currency: Currency
+    fee: int
+    """Kept by the platform from the seller's payout."""
+    payout: int
+    """What the seller gets."""
+    status: EscrowStatus
+    settling: Settling | None
+    """The move whose money is on its way; until it ends nothing else is possible."""
+    waits_for: Literal["SELLER_PAYOUT_ACCOUNT"] | None
+    """Why a confirmed payout has not begun."""
+    reason: str | None
+    ownership: Ownership | None
+    """Whether the seller was found to own the game since the opening; only before payment."""
+    contract_id: UUID
+    offer_id: UUID
+    root_offer_id: UUID
+    listing_id: UUID
+    game_id: str
+    seller_id: UUID
+    buyer_id: UUID
+    pay_by: datetime
+    funded_at: datetime | None
+    delivered_at: datetime | None
+    confirmed_at: datetime | None
+    ended_at: datetime | None
+    deliveries: list[DeliveryView]
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(
+        cls, escrow: Escrow, deliveries: Sequence[Delivery], ownership: Ownership | None
+    ) -> Self:
+        is_waiting = (
+            escrow.status is EscrowStatus.DELIVERED
+            and escrow.confirmed_at is not None
+            and escrow.settling is None
+        )
+        computed = {
+            "payout": escrow.amount - escrow.fee,
+            "waits_for": "SELLER_PAYOUT_ACCOUNT" if is_waiting else None,
+            "ownership": ownership,
+            "deliveries": [DeliveryView.model_validate(delivery) for delivery in deliveries],
+        }
+        own = {name: getattr(escrow, name) for name in cls.model_fields if name not in computed}
+        return cls.model_validate(own | computed)
+
+
+class PaymentPreparing(View):
+    """Ask again after `Retry-After`, with a new key."""
+
+    status: Literal["preparing"] = "preparing"
+
+
+class PaymentReady(View):
+    """What the buyer's browser needs to pay; the secret is for this buyer only."""
+
+    status: Literal["ready"] = "ready"
+    client_secret: str
+    payment_intent_id: str
+    amount: int
+    currency: Currency
+
+
+class LedgerEntryView(View):
+    transaction_id: UUID
+    cause: Cause
+    account: Account
+    amount: int
+    """Signed cents: a credit is positive, a debit negative."""
+    currency: str
+    reference: str
+    """The provider's object."""
+    posted_at: datetime
+
+
+class LedgerView(View):
+    entries: list[LedgerEntryView]
+    sums: dict[str, int]
+    """Per currency; always zero."""
+
+    @classmethod
+    def of(cls, rows: Sequence[tuple[LedgerTransaction, LedgerEntry]]) -> Self:
+        entries = [
+            LedgerEntryView(
+                transaction_id=transaction.id,
+                cause=transaction.cause,
+                account=entry.account,
+                amount=entry.amount,
+                currency=entry.currency,
+                reference=transaction.reference,
+                posted_at=transaction.posted_at,
+            )
+            for transaction, entry in rows
+        ]
+        sums = dict.fromkeys((entry.currency for entry in entries), 0)
+        for entry in entries:
+            sums[entry.currency] += entry.amount
+        return cls(entries=entries, sums=sums)
+
+
+class PayoutAccountView(View):
+    is_payable: bool
+    """Payouts would arrive."""
+    has_account: bool
+
+
+class OnboardingView(View):
+    """A page of the payment provider's; it works once and soon expires."""
+
+    onboarding_url: str
+    expires_at: datetime
+    is_payable: bool
+
+
+class WebhookKept(View):
+    status: Literal["kept"] = Field(default="kept")

@@ -1,0 +1,1 @@
+"""One async function per verb: lock, decide, save, record; the caller commits."""

@@ -1,0 +1,131 @@
+"""What every move of an escrow has in common: who asks, whether money is on its way, the record."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from escrow import repository
+from escrow.errors import AccountFrozen, EscrowNotFound, MoneyIsMoving, NotYourMove
+from escrow.lifecycle import ESCROW, MAY_ASK, EscrowAction, Ownership, Role
+from escrow.models import Escrow
+from shared import audit, clock, outbox, telemetry
+from shared.events.escrow import (
+    EscrowCancelled,
+    EscrowCreated,
+    EscrowDelivered,
+    EscrowFunded,
+    EscrowRefunded,
+    EscrowReleased,
+)
+
+Fact = (
+    EscrowCreated
+    | EscrowFunded
+    | EscrowDelivered
+    | EscrowReleased
+    | EscrowRefunded
+    | EscrowCancelled
+)
+
+
+def role_of(escrow: Escrow, user_id: UUID, *, is_staff: bool) -> Role:
+    """What the caller is to this escrow.
+
+    Raises:
+        EscrowNotFound: nothing at all.
+    """
+    if user_id == escrow.buyer_id:
+        return Role.BUYER
+    if user_id == escrow.seller_id:
+        return Role.SELLER
+    if is_staff:
+        return Role.STAFF
+    raise EscrowNotFound(escrow.id)
+
+
+async def lock_for(
+    session: AsyncSession,
+    escrow_id: UUID,
+    action: EscrowAction,
+    user_id: UUID,
+    *,
+    is_staff: bool = False,
+) -> Escrow:
+    """The locked escrow, when this caller may start this move now.
+
+    Raises:
+        EscrowNotFound: none, or the caller has no part in it.
+        NotYourMove: it is for the other side.
+        AccountFrozen: the caller's account is frozen.
+        MoneyIsMoving: another move's money is on its way.
+        IllegalMove: the state forbids it.
+    """
+    escrow = await repository.lock(session, escrow_id)
+    role = role_of(escrow, user_id, is_staff=is_staff)
+    telemetry.bind_trade(escrow.root_offer_id)
+    if role not in MAY_ASK[action]:
+        raise NotYourMove(action.value, MAY_ASK[action])
+    if role is not Role.STAFF and await is_frozen(session, user_id):
+        raise AccountFrozen
+    if escrow.settling is not None:
+        raise MoneyIsMoving(escrow.settling.value, escrow.status.value)
+    ESCROW.after(escrow.status, action)
+    return escrow
+
+
+async def is_frozen(session: AsyncSession, user_id: UUID) -> bool:
+    user = await repository.user(session, user_id)
+    return user is not None and user.is_frozen
+
+
+async def ownership(session: AsyncSession, escrow: Escrow) -> Ownership:
+    """What the newest check since the opening has found."""
+    check = await repository.verification(session, escrow.seller_id, escrow.game_id)
+    if check is None or check.checked_at <= escrow.created_at:
+        return Ownership.UNCONFIRMED
+    return Ownership.CONFIRMED if check.is_owner else Ownership.LOST
+
+
+async def move(session: AsyncSession, escrow: Escrow, action: EscrowAction, **details: Any) -> None:
+    """Take the locked escrow to the next state, end what was settling, write the audit row.
+
+    Raises:
+        IllegalMove: the state forbids it.
+    """
+    before = escrow.status
+    escrow.status = ESCROW.after(before, action)
+    escrow.settling = None
+    if escrow.status in ESCROW.terminal():
+        escrow.ended_at = await clock.now(session)
+    note(session, escrow, f"escrow.{escrow.status.value.lower()}", from_=before.value, **details)
+    # The change is checked by the database before the fact is recorded.
+    await session.flush()
+
+
+def note(session: AsyncSession, escrow: Escrow, what: str, **details: Any) -> None:
+    """Count the change and write its audit row."""
+    escrow.version += 1
+    audit.record(session, what, "escrow", escrow.id, to=escrow.status.value, **details)
+
+
+async def tell(session: AsyncSession, fact: type[Fact], escrow: Escrow, **fields: Any) -> None:
+    """Record the fact with what all facts of an escrow carry."""
+    await outbox.record(
+        session,
+        fact(
+            version=escrow.version,
+            escrow_id=escrow.id,
+            contract_id=escrow.contract_id,
+            offer_id=escrow.offer_id,
+            root_offer_id=escrow.root_offer_id,
+            listing_id=escrow.listing_id,
+            game_id=escrow.game_id,
+            seller_id=escrow.seller_id,
+            buyer_id=escrow.buyer_id,
+            amount=escrow.amount,
+            currency=escrow.currency,
+            status=escrow.status.value,
+            **fields,
+        ),
+    )
