@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from listings.lifecycle import ListingStatus, OfferStatus, Visibility
@@ -65,7 +65,7 @@ async def newest_snapshots(
     newest = (
         sa.select(RobloxSnapshot)
         .where(RobloxSnapshot.listing_id.in_(listing_ids))
-        .distinct(RobloxSnapshot.listing_id)
+        .ext(distinct_on(RobloxSnapshot.listing_id))
         .order_by(RobloxSnapshot.listing_id, RobloxSnapshot.id.desc())
     )
     return {row.listing_id: row for row in await session.scalars(newest)}
