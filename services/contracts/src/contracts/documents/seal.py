@@ -14,17 +14,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from asn1crypto import pem, x509
+from asn1crypto import cms, pem, x509
 from pyhanko.pdf_utils.embed import EmbeddedFileObject, FileSpec, embed_file
 from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
-from pyhanko.pdf_utils.misc import PdfError
 from pyhanko.pdf_utils.reader import PdfFileReader
 from pyhanko.pdf_utils.writer import PageObject
 from pyhanko.sign.fields import MDPPerm, SigSeedSubFilter
 from pyhanko.sign.signers import PdfSignatureMetadata, PdfSigner, SimpleSigner
 from pyhanko.sign.validation import validate_pdf_signature
-from pyhanko.sign.validation.errors import SignatureValidationError
-from pyhanko.sign.validation.status import SignatureCoverageLevel
+from pyhanko.sign.validation.pdf_embedded import EmbeddedPdfSignature
+from pyhanko.sign.validation.status import PdfSignatureStatus, SignatureCoverageLevel
 from pyhanko_certvalidator import ValidationContext
 
 FIELD = "PlatformSeal"
@@ -50,6 +49,7 @@ class Sealer:
         )
         if signer is None:
             raise ValueError(f"{self.pkcs12_file} holds no key that its password opens.")
+        signer.embed_roots = False  # the seal would not cover it
         meta = PdfSignatureMetadata(
             field_name=FIELD,
             md_algorithm="sha256",
@@ -96,25 +96,71 @@ class Sealer:
         Raises:
             SealBroken: it is no PDF, not sealed by us, altered, or has something appended.
         """
+        root = self._root
         try:
             reader = PdfFileReader(io.BytesIO(sealed))
-            signatures = list(reader.embedded_signatures)
-            if [signature.field_name for signature in signatures] != [FIELD]:
-                raise SealBroken("The file does not carry exactly our seal.")
+            signature = _only_seal(reader)
             status = validate_pdf_signature(
-                signatures[0], ValidationContext(trust_roots=[self._root], allow_fetching=False)
+                signature, ValidationContext(trust_roots=[root], allow_fetching=False)
             )
-            if status.coverage is not SignatureCoverageLevel.ENTIRE_FILE:
-                raise SealBroken("The seal does not cover the entire file.")
-            if not status.bottom_line:
-                raise SealBroken(f"The seal does not hold: {status.summary()}.")
+            _judge(status)
+            _check_place(sealed, signature)
             audit = _attached(reader)
-        except (PdfError, SignatureValidationError, ValueError, KeyError, IndexError) as error:
+            length, digest = int(audit["document_bytes"]), str(audit["document_sha256"])
+        except SealBroken:
+            raise
+        except Exception as error:  # whatever a hostile file does to a parser, it is not ours
             raise SealBroken(f"The file cannot be read: {error}") from error
-        document = sealed[: int(audit["document_bytes"])]
-        if hashlib.sha256(document).hexdigest() != audit["document_sha256"]:
+        if hashlib.sha256(sealed[:length]).hexdigest() != digest:
             raise SealBroken("The file does not begin with the document that its seal names.")
         return audit
+
+
+def _only_seal(reader: PdfFileReader) -> EmbeddedPdfSignature:
+    signatures = list(reader.embedded_signatures)
+    if [signature.field_name for signature in signatures] != [FIELD]:
+        raise SealBroken("The file does not carry exactly our seal.")
+    return signatures[0]
+
+
+def _judge(status: PdfSignatureStatus) -> None:
+    # "Intact" alone would accept what was appended after sealing.
+    if status.coverage is not SignatureCoverageLevel.ENTIRE_FILE:
+        raise SealBroken("The seal does not cover the entire file.")
+    if not status.bottom_line:
+        raise SealBroken(f"The seal does not hold: {status.summary()}.")
+
+
+def _check_place(sealed: bytes, signature: EmbeddedPdfSignature) -> None:
+    """The seal cannot cover the place it stands in, so that must hold exactly what we put there:
+    the parts which the signature vouches for, spelt as we spell them, and zeros.
+    """
+    _, start, end, _ = (int(number) for number in signature.byte_range)
+    signer = signature.signer_info
+    message = cms.ContentInfo(
+        {
+            "content_type": "signed_data",
+            "content": {
+                "version": "v1",
+                "digest_algorithms": [{"algorithm": "sha256"}],
+                "encap_content_info": {"content_type": "data"},
+                "certificates": signature.signed_data["certificates"],
+                "signer_infos": [
+                    {
+                        "version": "v1",
+                        "sid": signer["sid"],
+                        "digest_algorithm": {"algorithm": "sha256"},
+                        "signature_algorithm": signer["signature_algorithm"],
+                        "signed_attrs": signer["signed_attrs"],
+                        "signature": signer["signature"],
+                    }
+                ],
+            },
+        }
+    ).dump()
+    spelt = message.hex().upper().encode().ljust(end - start - 2, b"0")
+    if sealed[start:end] != b"<" + spelt + b">":
+        raise SealBroken("In the place of the seal stands something else.")
 
 
 def _attached(reader: PdfFileReader) -> dict[str, Any]:

@@ -101,6 +101,7 @@ async def execute(session: AsyncSession, contract_id: UUID, sealed: SealedDocume
     assert contract is not None
     if not CONTRACT.allows(contract.status, ContractAction.EXECUTE):
         return
+    executed_at = await clock.now(session)
     move(
         session,
         contract,
@@ -111,7 +112,7 @@ async def execute(session: AsyncSession, contract_id: UUID, sealed: SealedDocume
     contract.sealed_key = sealed.key
     contract.sealed_version_id = sealed.version_id
     contract.sealed_sha256 = sealed.sha256
-    contract.executed_at = await clock.now(session)
+    contract.executed_at = executed_at
     contract.failure = None
     assert contract.sha256 is not None
     await outbox.record(
@@ -121,7 +122,7 @@ async def execute(session: AsyncSession, contract_id: UUID, sealed: SealedDocume
             deal=contract.agreed,
             document_sha256=contract.sha256,
             sealed=sealed,
-            executed_at=contract.executed_at,
+            executed_at=executed_at,
         ),
     )
 

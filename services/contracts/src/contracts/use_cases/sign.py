@@ -1,6 +1,7 @@
 """Parties sign: once each, over the hash of the document they saw."""
 
 import secrets
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -70,7 +71,7 @@ async def sign(
         )
     )
     if signers | {signer_id} == contract.parties:
-        await _complete(session, contract, signer_id, method)
+        await _complete(session, contract, now, signer_id, method)
     else:
         contract.version += 1
         audit.record(
@@ -86,7 +87,11 @@ async def sign(
 
 
 async def _complete(
-    session: AsyncSession, contract: Contract, signer_id: UUID, method: SignatureMethod
+    session: AsyncSession,
+    contract: Contract,
+    now: datetime,
+    signer_id: UUID,
+    method: SignatureMethod,
 ) -> None:
     move(
         session,
@@ -96,7 +101,7 @@ async def _complete(
         actor_id=signer_id,
         method=method,
     )
-    contract.signed_at = await clock.now(session)
+    contract.signed_at = now
     await clear_deadlines(session, contract.id)
     assert contract.sha256 is not None
     await outbox.record(
@@ -104,7 +109,7 @@ async def _complete(
         ContractSigned(
             **about(contract),
             document_sha256=contract.sha256,
-            signed_at=contract.signed_at,
+            signed_at=now,
         ),
     )
 
