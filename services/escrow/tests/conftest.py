@@ -16,6 +16,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 import stripe
+import structlog
 
 from escrow.api import create_app
 from escrow.jobs import PAYMENT_EXPIRY, StripeJobs
@@ -46,6 +47,18 @@ API_KEY = "sk_test_escrow"
 SECRET, OLD_SECRET = "whsec_new", "whsec_old"
 PRICE, FEE, PAYOUT = 450_000, 11_250, 438_750
 """$4,500.00, of which 2.5 % stay with the platform."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plain_logs() -> None:
+    """Tracebacks as text; drawing them with every local takes seconds."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(default=str),
+        ]
+    )
 
 
 class Stripe:

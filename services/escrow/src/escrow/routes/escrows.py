@@ -32,6 +32,7 @@ from shared.database import Transaction
 from shared.errors import Unavailable
 from shared.idempotency import Once
 from shared.lifecycle import IllegalMove
+from shared.money import Currency
 from shared.web import Page, PageParams, decode_cursor, encode_cursor
 
 PREPARING_SECONDS = 1
@@ -52,10 +53,11 @@ router = APIRouter(tags=["escrows"])
 class _Ready(Exception):
     """The payment exists: what was begun for the preparing answer is rolled back."""
 
-    def __init__(self, escrow: Escrow, payment_id: str) -> None:
+    def __init__(self, payment_id: str, amount: int, currency: Currency) -> None:
         super().__init__(payment_id)
-        self.escrow = escrow
         self.payment_id = payment_id
+        self.amount = amount
+        self.currency = currency
 
 
 async def _view(session: AsyncSession, escrow: Escrow) -> schemas.EscrowView:
@@ -150,7 +152,7 @@ async def pay(
 def _preparing(escrow: Escrow, payment_id: str | None) -> schemas.PaymentPreparing:
     """Raises: _Ready."""
     if payment_id is not None:
-        raise _Ready(escrow, payment_id)
+        raise _Ready(payment_id, escrow.amount, escrow.currency)
     return schemas.PaymentPreparing()
 
 
@@ -165,8 +167,8 @@ async def _hand_over(request: Request, caller: Principal, out: Outside, ready: _
         return schemas.PaymentReady(
             client_secret=secret,
             payment_intent_id=ready.payment_id,
-            amount=ready.escrow.amount,
-            currency=ready.escrow.currency,
+            amount=ready.amount,
+            currency=ready.currency,
         )
 
     async with out.sessions.begin() as session:

@@ -50,7 +50,7 @@ async def fund(session: AsyncSession, escrow: Escrow) -> Intent:
             params={
                 "amount": escrow.amount,
                 "currency": escrow.currency.value.lower(),
-                "payment_method_types": ["card", "link"],
+                "allowed_payment_method_types": ["card", "link"],
                 "payment_method_options": {"card": {"request_three_d_secure": "any"}},
                 "transfer_group": str(escrow.id),
                 "metadata": _metadata(escrow, intent_id),

@@ -93,11 +93,12 @@ async def move(session: AsyncSession, escrow: Escrow, action: EscrowAction, **de
     Raises:
         IllegalMove: the state forbids it.
     """
+    now = await clock.now(session)
     before = escrow.status
     escrow.status = ESCROW.after(before, action)
     escrow.settling = None
     if escrow.status in ESCROW.terminal():
-        escrow.ended_at = await clock.now(session)
+        escrow.ended_at = now
     note(session, escrow, f"escrow.{escrow.status.value.lower()}", from_=before.value, **details)
     # The change is checked by the database before the fact is recorded.
     await session.flush()
