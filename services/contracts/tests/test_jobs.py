@@ -1,8 +1,278 @@
 """Documents are made and sealed once, whatever happens in between."""
 
-from services.contracts.tests.conftest import Office, make_deal
+import asyncio
+import hashlib
+import io
+from datetime import timedelta
+
+import pypdf
+import pytest
+from services.contracts.tests.conftest import Office, SealFiles, accepted, make_deal
+
+from contracts import use_cases
+from contracts.documents.press import Press
+from contracts.documents.storage import Storage
+from contracts.jobs import Works
+from contracts.lifecycle import ContractStatus, VoidReason
+from contracts.settings import Settings
+from contracts.use_cases import Reader
+from shared.events.contracts import ContractExecuted
+from shared.testing import Clock
+
+S = ContractStatus
 
 
-async def test_an_accepted_offer_becomes_a_contract_in_force(office: Office) -> None:
-    contract = await office.execute(make_deal())
-    assert contract.sealed_sha256
+@pytest.fixture
+def without_storage(office: Office, settings: Settings, press: Press) -> Office:
+    """The same office while the storage is away."""
+    gone = Storage(settings.model_copy(update={"s3_endpoint_url": "http://127.0.0.1:1"}))
+    return Office(office.database, Works(office.database.sessions, gone, press), office.settings)
+
+
+async def job(office: Office) -> dict[str, object]:
+    return await office.database.one(
+        "SELECT status, attempts, fence, last_error, next_retry_at - clock() AS due"
+        " FROM contract_execution_jobs"
+    )
+
+
+async def test_an_accepted_offer_becomes_a_contract_in_force(
+    office: Office, storage: Storage, press: Press
+) -> None:
+    deal = make_deal()
+    contract = await office.draw_up(deal)
+    assert (contract.status, contract.version) == (S.PENDING_SIGNATURE, 1)
+    assert contract.sign_by == deal.accepted_at + timedelta(hours=72)
+    document, _ = await storage.read(str(contract.document_key), contract.pdf_version_id)
+    assert hashlib.sha256(document).hexdigest() == contract.sha256
+    assert contract.document_key == f"contracts/{contract.id}/{contract.sha256}.pdf"
+
+    await office.sign(contract)
+    await office.begin_execution(contract)
+    assert await office.run_execution()
+    executed = await office.read(contract.id)
+    assert executed.status is S.EXECUTED
+    assert executed.sealed_key == f"contracts/{contract.id}/sealed.pdf"
+    sealed, version_id = await storage.read(executed.sealed_key)
+    assert (version_id, hashlib.sha256(sealed).hexdigest()) == (
+        executed.sealed_version_id,
+        executed.sealed_sha256,
+    )
+    assert sealed.startswith(document)
+    audit = await press.check(sealed)
+    assert [signature["user_id"] for signature in audit["signatures"]] == [
+        str(deal.seller.user_id),
+        str(deal.buyer.user_id),
+    ]
+    assert [event["what"] for event in audit["events"]] == [
+        "contract.created",
+        "contract.part_signed",
+        "contract.signed",
+    ]
+    last = pypdf.PdfReader(io.BytesIO(sealed)).pages[-1].extract_text()
+    assert "Certificate of Signatures" in last
+    assert str(contract.sha256) in last
+
+    topics = await office.database.rows("SELECT topic, sequence FROM outbox ORDER BY id")
+    assert [(row["topic"], row["sequence"]) for row in topics] == [
+        ("contract.created", 1),
+        ("contract.signed", 2),
+        ("contract.executed", 3),
+    ]
+    [event] = await office.events("contract.executed", contract.id)
+    said = event["said"]
+    assert isinstance(said, str)
+    told = ContractExecuted.model_validate_json(said)
+    assert told.deal == deal
+    assert told.sealed.model_dump() == {
+        "bucket": "contracts",
+        "key": executed.sealed_key,
+        "version_id": executed.sealed_version_id,
+        "sha256": executed.sealed_sha256,
+    }
+
+
+async def test_an_offer_accepted_twice_makes_one_contract(office: Office) -> None:
+    deal = make_deal()
+    await office.accept(deal)
+    async with office.database.sessions.begin() as session:
+        await use_cases.begin(session, accepted(deal))
+    assert [await office.run_creation(), await office.run_creation()] == [True, False]
+    assert len(await office.database.rows("SELECT id FROM contracts")) == 1
+
+
+async def test_a_document_already_stored_is_taken(office: Office) -> None:
+    deal = make_deal()
+    contract = await office.draw_up(deal)
+    await office.database.rows("DELETE FROM contracts RETURNING id")
+    await office.database.rows("UPDATE jobs SET status = 'PENDING', run_at = clock() RETURNING id")
+    assert await office.run_creation()
+    again = await office.contract(deal)
+    assert (again.sha256, again.pdf_version_id) == (contract.sha256, contract.pdf_version_id)
+
+
+async def test_an_outage_of_the_storage_uses_up_no_attempt(
+    office: Office, without_storage: Office, clock: Clock
+) -> None:
+    deal = make_deal()
+    await office.accept(deal)
+    for number in range(7):
+        await clock.advance(timedelta(seconds=6 * number))
+        assert await without_storage.run_creation()
+    row = await office.database.one("SELECT status, attempts FROM jobs")
+    assert (row["status"], row["attempts"]) == ("PENDING", 0)
+    await clock.advance(timedelta(seconds=60))
+    assert await office.run_creation()
+    assert (await office.contract(deal)).status is S.PENDING_SIGNATURE
+
+
+async def test_a_contract_that_cannot_be_made_is_void_from_the_start(
+    office: Office, storage: Storage, seal_files: SealFiles, clock: Clock
+) -> None:
+    deal = make_deal()
+    await office.accept(deal)
+    hasty = Press(
+        str(seal_files.store), seal_files.password, str(seal_files.root), task_within_seconds=0.001
+    )
+    broken = Office(
+        office.database, Works(office.database.sessions, storage, hasty), office.settings
+    )
+    for number in range(5):
+        assert not await office.database.rows("SELECT id FROM contracts")
+        await clock.advance(timedelta(minutes=10 * number))
+        assert await broken.run_creation()
+    contract = await office.contract(deal)
+    assert (contract.status, contract.void_reason) == (S.VOID, VoidReason.NOT_CREATED)
+    assert (contract.sha256, contract.pdf_url) == (None, None)
+    assert len(await office.events("contract.voided", contract.id)) == 1
+    await clock.advance(timedelta(hours=73))
+    assert await office.tick() == 0
+
+
+async def test_a_contract_that_is_not_made_in_time_is_void(office: Office, clock: Clock) -> None:
+    deal = make_deal()
+    await office.accept(deal)
+    await clock.advance(timedelta(hours=72, seconds=1))
+    assert await office.tick() == 3
+    contract = await office.contract(deal)
+    assert (contract.status, contract.void_reason, contract.sha256) == (
+        S.VOID,
+        VoidReason.NOT_CREATED,
+        None,
+    )
+    assert await office.run_creation()
+    assert (await office.contract(deal)).status is S.VOID
+    topics = await office.database.rows("SELECT topic FROM outbox")
+    assert [row["topic"] for row in topics] == ["contract.voided"]
+
+
+async def test_a_signed_contract_is_asked_to_be_executed_once(office: Office) -> None:
+    contract = await office.draw_up(make_deal())
+    await office.begin_execution(contract)
+    assert not await office.database.rows("SELECT id FROM contract_execution_jobs")
+    await office.sign(contract)
+    await asyncio.gather(*(office.begin_execution(contract) for _ in range(10)))
+    assert await office.run_execution()
+    await office.begin_execution(contract)
+    assert not await office.run_execution()
+    assert (await job(office))["attempts"] == 1
+    assert len(await office.events("contract.executed", contract.id)) == 1
+
+
+async def test_three_failures_end_in_execution_failed_and_a_retry_mends_it(
+    office: Office, without_storage: Office, clock: Clock
+) -> None:
+    contract = await office.draw_up(make_deal())
+    await office.sign(contract)
+    await office.begin_execution(contract)
+
+    assert await without_storage.run_execution()
+    first = await job(office)
+    assert (first["status"], first["attempts"]) == ("PENDING", 1)
+    assert timedelta(seconds=50) < first["due"] <= timedelta(seconds=60)  # type: ignore[operator]
+    assert not await without_storage.run_execution()
+
+    await clock.advance(timedelta(seconds=61))
+    assert await without_storage.run_execution()
+    second = await job(office)
+    assert (second["status"], second["attempts"]) == ("PENDING", 2)
+    assert timedelta(seconds=290) < second["due"] <= timedelta(seconds=300)  # type: ignore[operator]
+    assert (await office.read(contract.id)).status is S.EXECUTING
+
+    await clock.advance(timedelta(seconds=400))
+    assert await without_storage.run_execution()
+    third = await job(office)
+    assert (third["status"], third["attempts"]) == ("FAILED", 3)
+    failed = await office.read(contract.id)
+    assert failed.status is S.EXECUTION_FAILED
+    assert str(failed.failure).startswith("StorageUnavailable")
+    assert len(await office.events("contract.execution_failed", contract.id)) == 1
+
+    async with office.database.sessions.begin() as session:
+        await use_cases.retry(session, contract.id, Reader(contract.buyer_id))
+    assert (await job(office))["attempts"] == 0
+    assert await office.run_execution()
+    assert (await office.read(contract.id)).status is S.EXECUTED
+    assert len(await office.events("contract.executed", contract.id)) == 1
+
+
+async def test_a_sealed_document_left_behind_is_adopted(
+    office: Office, storage: Storage, settings: Settings
+) -> None:
+    contract = await office.draw_up(make_deal())
+    await office.sign(contract)
+    await office.begin_execution(contract)
+    async with office.database.sessions() as session:
+        execution = await use_cases.gather(session, contract.id)
+    assert execution is not None
+    left = await office.works._sealed(execution)
+    assert await office.run_execution()
+    executed = await office.read(contract.id)
+    assert (executed.sealed_version_id, executed.sealed_sha256) == (left.version_id, left.sha256)
+    found = await asyncio.to_thread(
+        storage._client.list_object_versions, Bucket="contracts", Prefix=left.key
+    )
+    assert [version["VersionId"] for version in found["Versions"]] == [left.version_id]
+
+
+@pytest.mark.parametrize("what", ["another contract's", "a stranger's"])
+async def test_a_foreign_document_in_the_place_of_the_sealed_one_is_not_adopted(
+    office: Office, storage: Storage, what: str
+) -> None:
+    contract = await office.draw_up(make_deal())
+    await office.sign(contract)
+    await office.begin_execution(contract)
+    if what == "another contract's":
+        other = await office.execute_beside(make_deal())
+        foreign, _ = await storage.read(str(other.sealed_key))
+    else:
+        foreign = b"%PDF-1.7 nothing of ours"
+    assert await storage.put_once(f"contracts/{contract.id}/sealed.pdf", foreign)
+    assert await office.run_execution()
+    assert (await office.read(contract.id)).status is S.EXECUTING
+    rows = await office.database.rows(
+        "SELECT last_error FROM contract_execution_jobs WHERE contract_id = $1", contract.id
+    )
+    assert str(rows[0]["last_error"]).startswith(("ForeignSeal", "NotOurSeal"))
+
+
+async def test_a_document_damaged_in_storage_is_not_sealed(office: Office) -> None:
+    """Versions cannot be changed; a wrong one stands for whatever storage might do."""
+    contract = await office.draw_up(make_deal())
+    other = await office.draw_up(make_deal())
+    await office.sign(contract)
+    await office.begin_execution(contract)
+    await office.database.rows(
+        "ALTER TABLE contracts DISABLE TRIGGER words_stay",
+    )
+    await office.database.rows(
+        "UPDATE contracts SET pdf_url = $2, pdf_version_id = $3 WHERE id = $1 RETURNING id",
+        contract.id,
+        other.pdf_url,
+        other.pdf_version_id,
+    )
+    await office.database.rows("ALTER TABLE contracts ENABLE TRIGGER words_stay")
+    assert await office.run_execution()
+    row = await job(office)
+    assert str(row["last_error"]).startswith("DocumentDamaged")
+    assert (await office.read(contract.id)).status is S.EXECUTING

@@ -43,7 +43,7 @@ class Storage:
                 signature_version="s3v4",
                 connect_timeout=3,
                 read_timeout=20,
-                retries={"mode": "standard", "max_attempts": 2},
+                retries={"mode": "standard", "total_max_attempts": 2},
             ),
         )
 
