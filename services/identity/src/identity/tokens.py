@@ -58,8 +58,8 @@ async def issue(
     session: AsyncSession, vault: Vault, issuer: str, user: User, session_id: UUID
 ) -> str:
     """A signed access token of ten minutes."""
-    now = await clock.now(session)
     keys = await published_keys(session, vault)
+    now = await clock.now(session)
     signing = next(key for key in keys if key.signs_from <= now)
     key = ECKey.import_key(vault.open(signing.private_key, _PURPOSE), {"kid": signing.kid})
     issued_at = int(now.timestamp())
