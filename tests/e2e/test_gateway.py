@@ -31,7 +31,7 @@ class Service(BaseHTTPRequestHandler):
     released = Event()
 
     def do_GET(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        received = self.receive()
         status = 200
         if self.path == "/v1/me/slow":
             self.released.wait(10)
@@ -43,7 +43,7 @@ class Service(BaseHTTPRequestHandler):
         seen = {
             "path": self.path,
             "headers": {name.lower(): value for name, value in self.headers.items()},
-            "bytes": len(body),
+            "bytes": received,
         }
         answer = json.dumps(seen).encode()
         self.send_response(status)
@@ -52,11 +52,26 @@ class Service(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(answer)
 
+    def receive(self) -> int:
+        """Read the body, whole or in chunks; returns its bytes."""
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return len(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
+        total = 0
+        while size := int(self.rfile.readline() or b"0", 16):
+            total += len(self.rfile.read(size))
+            self.rfile.readline()
+        return total
+
     def do_POST(self) -> None:
         self.do_GET()
 
     def log_message(self, *_: object) -> None:
         """Requests are not worth a line of test output."""
+
+
+class Upstream(ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        """A connection cut in mid-request is what some tests are about."""
 
 
 def free_port() -> int:
@@ -104,7 +119,7 @@ def caddy(folder: Path, port: int, upstream: int) -> Iterator[None]:
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """The gateway in front of one such service; escrow's address has no server."""
     port = free_port()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Service)
+    server = Upstream(("127.0.0.1", 0), Service)
     Thread(target=server.serve_forever, daemon=True).start()
     folder = tmp_path_factory.mktemp("gateway")
     with (

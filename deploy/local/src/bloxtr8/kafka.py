@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 import subprocess
+import time
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import (
     AclBinding,
+    AclBindingFilter,
     AclOperation,
     AclPermissionType,
     AdminClient,
@@ -28,8 +30,20 @@ from bloxtr8 import probes
 from bloxtr8.home import ROOT, SERVICES, Home
 
 TABLE = ROOT / "deploy" / "kafka" / "topics.toml"
+_KNOWN_WITHIN_SECONDS = 30
 DAY_MS = 86_400_000
 REPLICATION = int(os.environ.get("KAFKA_REPLICATION_FACTOR", "1"))
+
+_ANY: Any = None
+_ANY_ACL = AclBindingFilter(
+    ResourceType.ANY,
+    _ANY,
+    ResourcePatternType.ANY,
+    _ANY,
+    _ANY,
+    AclOperation.ANY,
+    AclPermissionType.ANY,
+)
 
 
 def java(jars: Path, *arguments: str, memory: tuple[str, ...] = ()) -> list[str]:
@@ -210,7 +224,7 @@ def apply_table(home: Home) -> int:
         How many topics the table has.
 
     Raises:
-        KafkaException: the broker refused.
+        KafkaException: the broker refused. TimeoutError: it does not apply what it accepted.
     """
     client = administrator(home)
     if os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
@@ -228,6 +242,17 @@ def apply_table(home: Home) -> int:
     missing = [_topic(row) for row in table() if row["name"] not in existing]
     for made in client.create_topics(missing, request_timeout=30).values() if missing else []:
         made.result(30)
-    for made in client.create_acls(_acls(), request_timeout=30).values():
+    wanted = _acls()
+    for made in client.create_acls(wanted, request_timeout=30).values():
         made.result(30)
+    _wait_until_known(client, set(wanted))
     return len(table())
+
+
+def _wait_until_known(client: AdminClient, wanted: set[AclBinding]) -> None:
+    """Wait for the broker: the controller has the ACLs before the broker that checks them."""
+    deadline = time.monotonic() + _KNOWN_WITHIN_SECONDS
+    while not wanted <= set(client.describe_acls(_ANY_ACL).result(30)):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"The broker has not all ACLs after {_KNOWN_WITHIN_SECONDS} s.")
+        time.sleep(0.02)
