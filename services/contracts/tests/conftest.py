@@ -1,9 +1,11 @@
 """Contracts' own database, a bucket, a sealing key of its own, and two people who agreed."""
 
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -296,13 +298,15 @@ class Office:
         await self.database.rows("UPDATE contract_execution_jobs SET next_retry_at = clock()")
         return executed
 
-    async def events(self, topic: str, contract_id: UUID) -> list[dict[str, object]]:
-        return await self.database.rows(
-            "SELECT sequence, convert_from(payload, 'UTF8')::jsonb AS said FROM outbox"
+    async def events(self, topic: str, contract_id: UUID) -> list[dict[str, Any]]:
+        """What was said about a contract on a topic, in order."""
+        rows = await self.database.rows(
+            "SELECT convert_from(payload, 'UTF8') AS said FROM outbox"
             " WHERE topic = $1 AND aggregate_id = $2 ORDER BY sequence",
             topic,
             str(contract_id),
         )
+        return [json.loads(row["said"]) for row in rows]
 
 
 @pytest.fixture

@@ -80,9 +80,7 @@ async def test_an_accepted_offer_becomes_a_contract_in_force(
         ("contract.executed", 3),
     ]
     [event] = await office.events("contract.executed", contract.id)
-    said = event["said"]
-    assert isinstance(said, str)
-    told = ContractExecuted.model_validate_json(said)
+    told = ContractExecuted.model_validate(event)
     assert told.deal == deal
     assert told.sealed.model_dump() == {
         "bucket": "contracts",

@@ -86,7 +86,7 @@ async def test_signing_and_the_end_of_the_time_to_sign_have_one_winner(
         await office.sign(contract, contract.seller_id)
         ahead = contract.sign_by - contract.created_at
         late = timedelta(milliseconds=1 if number % 2 else -15)
-        await clock.advance(ahead + late - timedelta(seconds=0.0))
+        await clock.advance(ahead + late)
         results = await asyncio.gather(
             office.sign(contract, contract.buyer_id), office.tick(), return_exceptions=True
         )
@@ -104,7 +104,7 @@ async def test_signing_and_the_end_of_the_time_to_sign_have_one_winner(
             assert len(await office.events("contract.voided", contract.id)) == 1
         ends.add(ended.status)
         await clock.restore()
-    assert ends <= {S.EXECUTING, S.VOID}
+    assert S.VOID in ends
 
 
 async def test_a_signature_needs_the_hash_of_the_document(office: Office) -> None:
@@ -212,8 +212,10 @@ async def test_whoever_has_not_signed_is_reminded_and_then_it_is_void(
         await clock.advance(timedelta(hours=hours, seconds=5))
         assert await office.tick() == due
     reminders = await office.events("contract.signature_due", contract.id)
-    assert len(reminders) == 2
-    assert str(contract.buyer_id) in str(reminders[0]["said"]).partition("sign_by")[0]
+    assert [reminder["missing_user_ids"] for reminder in reminders] == [
+        [str(contract.buyer_id)],
+        [str(contract.buyer_id)],
+    ]
     ended = await office.read(contract.id)
     assert (ended.status, ended.void_reason) == (S.VOID, VoidReason.UNSIGNED)
     assert len(await office.events("contract.voided", contract.id)) == 1

@@ -1,0 +1,7 @@
+"""HTTP: parse, call one use case, present."""
+
+from contracts.routes.contracts import router as contracts
+from contracts.routes.links import router as links
+
+ROUTERS = (links, contracts)
+"""`/link/…` is looked for before `/{contract_id}/…`."""
