@@ -260,6 +260,10 @@ def demo(*, state: StateOption = None, as_json: JsonOption = False) -> None:
                 console,
             )
         )
+    except demonstration.FAILURES as error:
+        console.print(f"The trade stopped: {error}", markup=False, soft_wrap=True)
+        console.print(f"The logs are in {home.logs}", markup=False, soft_wrap=True)
+        raise typer.Exit(1) from error
     finally:
         if not was_up:
             ask(home, "down")

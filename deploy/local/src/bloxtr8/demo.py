@@ -6,12 +6,16 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import httpx
 from pypdf import PdfReader
 from rich.console import Console
 from rich.table import Table
 
-from bloxtr8.trade import Trade
-from bloxtr8.trader import Trader
+from bloxtr8.trade import Broken, Trade
+from bloxtr8.trader import Refused, Trader
+
+FAILURES = (Refused, Broken, TimeoutError, httpx.HTTPError)
+"""What stops a trade: a refusal, a broken promise, a step that never ends, no answer."""
 
 
 async def run(
