@@ -117,7 +117,7 @@ class Sealer:
 
 
 def _only_seal(reader: PdfFileReader) -> EmbeddedPdfSignature:
-    signatures = list(reader.embedded_signatures)
+    signatures: list[EmbeddedPdfSignature] = list(reader.embedded_signatures)
     if [signature.field_name for signature in signatures] != [FIELD]:
         raise SealBroken("The file does not carry exactly our seal.")
     return signatures[0]

@@ -1,0 +1,125 @@
+"""A worker that is killed at any point is replaced, and the effect is there once."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from services.contracts.tests.conftest import Office, make_deal
+
+from contracts.documents.storage import Storage
+from contracts.lifecycle import ContractStatus
+from shared.testing import eventually
+
+CREATION_POINTS = ["pdf.after_render", "s3.after_put_before_row", "pdf.after_put_before_hash_row"]
+EXECUTION_POINTS = ["seal.after_put_before_row"]
+
+
+@contextmanager
+def worker(
+    environment: dict[str, str], log: Path, **changes: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A real worker process on the test's database, ended with the block."""
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            [sys.executable, "-m", "contracts.worker"],
+            env={**os.environ, **environment, **changes},
+            stdout=output,
+            stderr=output,
+        ) as process,
+    ):
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+async def killed_at(environment: dict[str, str], log: Path, point: str) -> None:
+    """Run a worker until it dies at the point, and make its lease run out."""
+    with worker(environment, log, CONTRACTS_CRASH_AT=point) as doomed:
+        died = await asyncio.to_thread(doomed.wait, 60)
+    assert died == -signal.SIGKILL, f"see {log}"
+
+
+async def versions(storage: Storage, prefix: str) -> list[str]:
+    found = await asyncio.to_thread(
+        storage._client.list_object_versions, Bucket="contracts", Prefix=prefix
+    )
+    return [version["Key"] for version in found.get("Versions", [])]
+
+
+@pytest.mark.parametrize("point", CREATION_POINTS)
+async def test_a_creation_survives_a_kill(
+    office: Office, storage: Storage, environment: dict[str, str], tmp_path: Path, point: str
+) -> None:
+    deal = make_deal()
+    await office.accept(deal)
+    await killed_at(environment, tmp_path / "doomed.log", point)
+    assert await office.database.rows("SELECT id FROM contracts") == []
+    await office.database.rows("UPDATE jobs SET lease_until = clock()")
+    assert await office.run_creation()
+    contract = await office.contract(deal)
+    assert contract.status is ContractStatus.PENDING_SIGNATURE
+    assert await versions(storage, f"contracts/{contract.id}/") == [contract.document_key]
+    assert len(await office.events("contract.created", contract.id)) == 1
+    job = await office.database.one("SELECT status, attempts FROM jobs")
+    assert (job["status"], job["attempts"]) == ("COMPLETED", 2)
+
+
+@pytest.mark.parametrize("point", EXECUTION_POINTS)
+async def test_an_execution_survives_a_kill(
+    office: Office, storage: Storage, environment: dict[str, str], tmp_path: Path, point: str
+) -> None:
+    contract = await office.draw_up(make_deal())
+    await office.sign(contract)
+    await office.begin_execution(contract)
+    await killed_at(environment, tmp_path / "doomed.log", point)
+    assert (await office.read(contract.id)).status is ContractStatus.EXECUTING
+    await office.database.rows("UPDATE contract_execution_jobs SET lease_until = clock()")
+
+    async def executed() -> None:
+        assert (await office.read(contract.id)).status is ContractStatus.EXECUTED
+
+    with worker(environment, tmp_path / "next.log"):
+        await eventually(executed, within_seconds=60)
+    sealed = f"contracts/{contract.id}/sealed.pdf"
+    assert await versions(storage, sealed) == [sealed]
+    assert len(await office.events("contract.executed", contract.id)) == 1
+    job = await office.database.one("SELECT status, attempts FROM contract_execution_jobs")
+    assert (job["status"], job["attempts"]) == ("COMPLETED", 2)
+
+
+@pytest.mark.usefixtures("database")
+async def test_a_worker_is_small_and_tells_what_is_down(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}/health/ready"
+    with worker(environment, tmp_path / "idle.log", CONTRACTS_OPS_PORT=str(port)) as process:
+        async with httpx.AsyncClient() as client:
+
+            async def answers() -> None:
+                try:
+                    said = (await client.get(url)).text
+                except httpx.TransportError as error:
+                    raise AssertionError from error
+                assert "storage: ok" in said
+                assert "database: ok" in said
+                assert "broker: down" in said
+
+            await eventually(answers, within_seconds=30)
+        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children()]
+        assert sum(member.memory_info().rss for member in family) < 220 * 2**20
+        process.terminate()
+        assert await asyncio.to_thread(process.wait, 30) in (0, -signal.SIGTERM)
