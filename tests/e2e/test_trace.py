@@ -104,7 +104,7 @@ async def test_one_trace_from_the_last_signature_to_escrow(
         through = {
             (span.process, span.name) for span in collector.spans if span.trace_id == signatures[-1]
         }
-        assert ("contracts.worker", "job contract.execute") in through
+        assert ("contracts.worker", "job contract_execution_jobs") in through
         assert ("contracts.worker", "contract.signed process") in through
         assert ("escrow.worker", "contract.executed process") in through
 
