@@ -292,7 +292,9 @@ class Desk:
         await self.database.rows("UPDATE jobs SET run_at = clock() WHERE status = 'PENDING'")
         await self.work()
 
-    async def open(self, trade: Trade, *, is_owner_confirmed: bool = True, **terms: Any) -> UUID:
+    async def open(
+        self, trade: Trade, *, is_owner_confirmed: bool = True, work: bool = True, **terms: Any
+    ) -> UUID:
         """The escrow of a trade, with its payment made ready."""
         async with self.database.sessions.begin() as session:
             await opening.open_escrow(session, trade.executed(**terms))
@@ -303,7 +305,8 @@ class Desk:
             check = trade.verified(row["created_at"] + timedelta(milliseconds=1))
             async with self.database.sessions.begin() as session:
                 await opening.note_ownership(session, check)
-        await self.work()
+        if work:
+            await self.work()
         escrow_id: UUID = row["id"]
         return escrow_id
 

@@ -1,0 +1,82 @@
+"""Every state with every action, and what the README shows of it."""
+
+from pathlib import Path
+
+import pytest
+
+from escrow.lifecycle import (
+    ESCROW,
+    INTENT,
+    MAY_ASK,
+    PAYMENT_RANK,
+    EscrowAction,
+    EscrowStatus,
+    IntentState,
+    Role,
+    is_newer,
+)
+from escrow.postings import Account
+from shared.lifecycle import IllegalMove
+
+README = Path(__file__).parents[1] / "README.md"
+LEGAL = {
+    ("AWAIT_FUNDS", "fund", "FUNDS_HELD"),
+    ("AWAIT_FUNDS", "cancel", "CANCELLED"),
+    ("FUNDS_HELD", "deliver", "DELIVERED"),
+    ("FUNDS_HELD", "refund", "REFUNDED"),
+    ("DELIVERED", "release", "RELEASED"),
+}
+
+
+@pytest.mark.parametrize("state", EscrowStatus)
+@pytest.mark.parametrize("action", EscrowAction)
+def test_an_escrow_makes_only_the_legal_moves(state: EscrowStatus, action: EscrowAction) -> None:
+    legal = {(a, b): c for a, b, c in LEGAL}
+    if (state.value, action.value) in legal:
+        assert ESCROW.after(state, action).value == legal[state.value, action.value]
+        return
+    with pytest.raises(IllegalMove) as refusal:
+        ESCROW.after(state, action)
+    assert refusal.value.extra == {"state": state.value}
+
+
+def test_money_that_has_left_ends_an_escrow() -> None:
+    assert ESCROW.terminal() == {
+        EscrowStatus.RELEASED,
+        EscrowStatus.REFUNDED,
+        EscrowStatus.CANCELLED,
+    }
+
+
+def test_each_side_may_ask_only_for_what_costs_itself() -> None:
+    assert {
+        EscrowAction.FUND: {Role.BUYER},
+        EscrowAction.CANCEL: {Role.BUYER},
+        EscrowAction.DELIVER: {Role.SELLER},
+        EscrowAction.RELEASE: {Role.BUYER},
+        EscrowAction.REFUND: {Role.SELLER, Role.STAFF},
+    } == MAY_ASK
+
+
+def test_a_settled_or_failed_intent_is_never_asked_for_again() -> None:
+    assert INTENT.terminal() == {IntentState.SETTLED, IntentState.FAILED}
+    assert {state for state in IntentState if state.is_over} == {
+        IntentState.SETTLED,
+        IntentState.FAILED,
+        IntentState.NOT_EXECUTED,
+    }
+
+
+def test_a_payment_is_only_ever_seen_moving_up() -> None:
+    ranked = sorted(PAYMENT_RANK, key=PAYMENT_RANK.__getitem__)
+    for place, known in enumerate(ranked):
+        newer = {seen for seen in PAYMENT_RANK if is_newer(seen, known)}
+        assert newer == set(ranked[place + 1 :])
+    assert is_newer("requires_payment_method", None)
+    assert not is_newer("a status of the future", None)
+
+
+def test_the_readme_shows_what_the_code_does() -> None:
+    said = README.read_text()
+    assert f"```mermaid\n{ESCROW.mermaid()}\n```" in said
+    assert all(f"`{account.value}`" in said for account in Account)

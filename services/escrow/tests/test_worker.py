@@ -1,0 +1,87 @@
+"""A worker is killed around its calls to Stripe; another one finishes what it began, once."""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from services.escrow.tests.conftest import Desk, Trade
+
+POINTS = ["str.after_intent", "str.after_call_before_save"]
+
+
+async def dies_at(desk: "Desk", point: str, log: Path) -> None:
+    """Run a real worker, without a broker, until its crash point kills it."""
+    plain = {
+        "ENVIRONMENT": "test",
+        "DATABASE_URL": desk.database.app_dsn,
+        "OPS_PORT": "0",
+        "PUBLIC_URL": desk.settings.public_url,
+        "JWT_ISSUER": desk.settings.jwt_issuer,
+        "JWKS_URL": desk.settings.jwks_url,
+        "STRIPE_API_KEY": desk.settings.stripe_api_key.get_secret_value(),
+        "STRIPE_API_URL": desk.settings.stripe_api_url,
+        "STRIPE_WEBHOOK_SECRETS": "whsec_new",
+        "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9",
+        "KAFKA_USERNAME": "escrow",
+        "KAFKA_PASSWORD": "none",
+        "KAFKA_USE_SSL": "false",
+        "CRASH_AT": point,
+    }
+    environment = os.environ | {f"ESCROW_{name}": value for name, value in plain.items()}
+    with log.open("wb") as output:
+        worker = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "escrow.worker", env=environment, stdout=output, stderr=output
+        )
+        try:
+            died = await asyncio.wait_for(worker.wait(), 40)
+        finally:
+            if worker.returncode is None:
+                worker.kill()
+    assert died == -signal.SIGKILL
+
+
+async def recover(desk: "Desk") -> None:
+    """What another worker does when the dead one's lease has run out."""
+    await desk.database.rows(
+        "UPDATE jobs SET lease_until = clock() - interval '1 s' WHERE status = 'PROCESSING'"
+    )
+    await desk.work_later()
+
+
+async def test_a_killed_worker_leaves_one_payment(
+    desk: "Desk", trade: "Trade", tmp_path: Path
+) -> None:
+    await desk.open(trade, work=False)
+    await dies_at(desk, "str.after_call_before_save", tmp_path / "worker.log")
+    made = await desk.provider.only("payment_intent")
+    await recover(desk)
+
+    assert await desk.provider.only("payment_intent") == made
+    intent = await desk.database.one("SELECT state, object_id FROM intents")
+    assert (intent["state"], intent["object_id"]) == ("ACCEPTED", made["id"])
+    assert len(set(await desk.provider.posts("/v1/payment_intents"))) == 1
+
+
+@pytest.mark.parametrize("point", POINTS)
+async def test_a_killed_worker_pays_out_once(
+    desk: "Desk", trade: "Trade", tmp_path: Path, point: str
+) -> None:
+    escrow_id = await desk.delivered(trade)
+    await desk.make_payable(trade.seller_id)
+    await desk.confirm(trade, escrow_id)
+    await dies_at(desk, point, tmp_path / "worker.log")
+    assert await desk.status(escrow_id) == "DELIVERED"
+    made = len(await desk.provider.objects("transfer"))
+    assert made == (1 if point == "str.after_call_before_save" else 0)
+    await recover(desk)
+
+    assert await desk.status(escrow_id) == "RELEASED"
+    assert (await desk.provider.only("transfer"))["amount"] == 438_750
+    assert len(set(await desk.provider.posts("/v1/transfers"))) == 1
+    assert (await desk.topics(escrow_id)).count("escrow.released") == 1
