@@ -263,6 +263,7 @@ class StripeWorld:
             status="succeeded",
             transfer_reversal=None,
         )
+        del made["livemode"]  # the one resource without it
         made["balance_transaction"] = self._balance("refund", made, -amount)["id"]
         charge["amount_refunded"] += amount
         charge["refunded"] = charge["amount_refunded"] == charge["amount"]
