@@ -100,7 +100,8 @@ async def test_one_trace_from_the_last_signature_to_escrow(
             for span in collector.spans
             if span.process == "contracts.api" and span.name.endswith("/sign")
         ]
-        assert len(signatures) == 2
+        # A signature that had to wait for a fact was sent again; the last one went through.
+        assert len(signatures) >= 2
         through = {
             (span.process, span.name) for span in collector.spans if span.trace_id == signatures[-1]
         }
