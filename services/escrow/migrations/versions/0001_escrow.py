@@ -84,7 +84,6 @@ CREATE TABLE intents (
 CREATE INDEX ON intents (escrow_id);
 CREATE INDEX ON intents (user_id);
 CREATE INDEX ON intents (source_id);
-CREATE INDEX intents_open ON intents (first_called_at) WHERE state IN ('CALLING', 'IN_DOUBT');
 
 CREATE TABLE stripe_escrows (
     id uuid PRIMARY KEY,
@@ -129,8 +128,6 @@ CREATE TABLE webhook_events (
     received_at timestamptz NOT NULL DEFAULT clock(),
     PRIMARY KEY (provider, event_id)
 );
-CREATE INDEX ON webhook_events (object_id);
-CREATE INDEX ON webhook_events (received_at);
 
 CREATE TABLE users (
     id uuid PRIMARY KEY,

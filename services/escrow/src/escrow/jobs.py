@@ -29,7 +29,7 @@ LISTING_EVERY_SECONDS = 60
 UNKNOWN_FOR = timedelta(minutes=15)
 """How long a webhook may be ahead of our own knowledge of its object."""
 UNKNOWN_EVERY_SECONDS = 60
-SOON_SECONDS = 2
+SOON_SECONDS = 3
 FRESH_FOR = timedelta(hours=1)
 FRESH_EVERY_SECONDS = 15
 OLD_EVERY_SECONDS = 600
@@ -165,9 +165,7 @@ class StripeJobs:
         if intent.object_id is None:
             raise Postpone(SOON_SECONDS)
         try:
-            await self._rail.cancel_payment(
-                intent.object_id, f"v1:{self._environment}:cancel:{intent.object_id}"
-            )
+            await self._rail.cancel_payment(intent.object_id)
         except Refused as refusal:
             # It has been paid or cancelled: what it is now decides.
             log.info("payment.not_cancelled", reason=refusal.code, escrow_id=str(escrow_id))
@@ -182,6 +180,8 @@ class StripeJobs:
         """Begin a confirmed payout as soon as the seller can be paid."""
         escrow_id, seller_id = UUID(job.payload["escrow_id"]), UUID(job.payload["seller_id"])
         async with self._sessions() as session:
+            if not settling.is_waiting(await repository.escrow(session, escrow_id)):
+                return _nothing
             account = await payout_accounts.find(session, seller_id)
             is_frozen = await payout_accounts.is_frozen(session, seller_id)
         account_id = account.account_id if account is not None else None

@@ -1,6 +1,6 @@
 """Every query and every lock. The escrow is locked first, then its intents."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -149,6 +149,27 @@ async def deliveries(session: AsyncSession, escrow_id: UUID) -> Sequence[Deliver
             sa.select(Delivery).where(Delivery.escrow_id == escrow_id).order_by(Delivery.id)
         )
     ).all()
+
+
+async def deliveries_of(
+    session: AsyncSession, escrow_ids: Collection[UUID]
+) -> Mapping[UUID, list[Delivery]]:
+    """The deliveries of several escrows, oldest first."""
+    grouped: dict[UUID, list[Delivery]] = {escrow_id: [] for escrow_id in escrow_ids}
+    for delivery in await session.scalars(
+        sa.select(Delivery).where(Delivery.escrow_id.in_(escrow_ids)).order_by(Delivery.id)
+    ):
+        grouped[delivery.escrow_id].append(delivery)
+    return grouped
+
+
+async def verifications(
+    session: AsyncSession, games: Collection[tuple[UUID, str]]
+) -> Mapping[tuple[UUID, str], AssetVerification]:
+    """The newest checks of several (seller, game), by them."""
+    place = sa.tuple_(AssetVerification.user_id, AssetVerification.game_id)
+    found = await session.scalars(sa.select(AssetVerification).where(place.in_(games)))
+    return {(check.user_id, check.game_id): check for check in found}
 
 
 async def payout_account(session: AsyncSession, user_id: UUID) -> PayoutAccount | None:

@@ -10,6 +10,7 @@ from pydantic import Field, StringConstraints
 from escrow.lifecycle import DeliveryStatus, EscrowStatus, Ownership, Settling
 from escrow.models import Delivery, Escrow, LedgerEntry, LedgerTransaction
 from escrow.postings import Account, Cause
+from escrow.use_cases.settling import is_waiting
 from shared.money import Currency, Rail
 from shared.web import RequestBody, View
 
@@ -75,14 +76,9 @@ class EscrowView(View):
     def of(
         cls, escrow: Escrow, deliveries: Sequence[Delivery], ownership: Ownership | None
     ) -> Self:
-        is_waiting = (
-            escrow.status is EscrowStatus.DELIVERED
-            and escrow.confirmed_at is not None
-            and escrow.settling is None
-        )
         computed = {
             "payout": escrow.amount - escrow.fee,
-            "waits_for": "SELLER_PAYOUT_ACCOUNT" if is_waiting else None,
+            "waits_for": "SELLER_PAYOUT_ACCOUNT" if is_waiting(escrow) else None,
             "ownership": ownership,
             "deliveries": [DeliveryView.model_validate(delivery) for delivery in deliveries],
         }

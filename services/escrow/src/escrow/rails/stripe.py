@@ -130,12 +130,13 @@ class StripeRail:
         call = self._v1.payment_intents.retrieve_async(payment_intent_id)
         return str((await self._ask("get_payment", call)).client_secret)
 
-    async def cancel_payment(self, payment_intent_id: str, idem_key: str) -> None:
-        """Ask that it can no longer be paid; look at it afterwards to see what it has become."""
+    async def cancel_payment(self, payment_intent_id: str) -> None:
+        """Ask that it can no longer be paid; look at it afterwards to see what it has become.
+
+        Cancelling twice does no more than once, and a key would only replay an old refusal.
+        """
         call = self._v1.payment_intents.cancel_async(
-            payment_intent_id,
-            {"cancellation_reason": "abandoned"},
-            {"idempotency_key": idem_key},
+            payment_intent_id, {"cancellation_reason": "abandoned"}
         )
         await self._ask("cancel_payment", call)
 

@@ -1,5 +1,6 @@
 """Escrows over HTTP: read, pay, deliver, confirm, refund, cancel, and the ledger."""
 
+from collections.abc import Sequence
 from typing import Annotated
 from uuid import UUID
 
@@ -60,13 +61,23 @@ class _Ready(Exception):
         self.currency = currency
 
 
+async def _views(session: AsyncSession, escrows: Sequence[Escrow]) -> list[schemas.EscrowView]:
+    deliveries = await repository.deliveries_of(session, [escrow.id for escrow in escrows])
+    unpaid = [escrow for escrow in escrows if escrow.status is EscrowStatus.AWAIT_FUNDS]
+    checks = await repository.verifications(session, [(e.seller_id, e.game_id) for e in unpaid])
+    owners = {
+        escrow.id: moves.ownership_by(checks.get((escrow.seller_id, escrow.game_id)), escrow)
+        for escrow in unpaid
+    }
+    return [
+        schemas.EscrowView.of(escrow, deliveries[escrow.id], owners.get(escrow.id))
+        for escrow in escrows
+    ]
+
+
 async def _view(session: AsyncSession, escrow: Escrow) -> schemas.EscrowView:
-    is_unpaid = escrow.status is EscrowStatus.AWAIT_FUNDS
-    return schemas.EscrowView.of(
-        escrow,
-        await repository.deliveries(session, escrow.id),
-        await moves.ownership(session, escrow) if is_unpaid else None,
-    )
+    [view] = await _views(session, [escrow])
+    return view
 
 
 @router.get("/v1/escrows")
@@ -89,7 +100,7 @@ async def list_escrows(
     )
     shown = found[: page.limit]
     return Page(
-        items=[await _view(session, escrow) for escrow in shown],
+        items=await _views(session, shown),
         next_cursor=encode_cursor(shown[-1].id) if len(found) > page.limit else None,
     )
 

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from escrow import repository
 from escrow.errors import AccountFrozen, EscrowNotFound, MoneyIsMoving, NotYourMove
 from escrow.lifecycle import ESCROW, MAY_ASK, EscrowAction, Ownership, Role
-from escrow.models import Escrow
+from escrow.models import AssetVerification, Escrow
 from shared import audit, clock, outbox, telemetry
 from shared.events.escrow import (
     EscrowCancelled,
@@ -82,6 +82,10 @@ async def is_frozen(session: AsyncSession, user_id: UUID) -> bool:
 async def ownership(session: AsyncSession, escrow: Escrow) -> Ownership:
     """What the newest check since the opening has found."""
     check = await repository.verification(session, escrow.seller_id, escrow.game_id)
+    return ownership_by(check, escrow)
+
+
+def ownership_by(check: AssetVerification | None, escrow: Escrow) -> Ownership:
     if check is None or check.checked_at <= escrow.created_at:
         return Ownership.UNCONFIRMED
     return Ownership.CONFIRMED if check.is_owner else Ownership.LOST

@@ -74,11 +74,16 @@ async def confirm(session: AsyncSession, escrow_id: UUID, buyer_id: UUID) -> Esc
     return escrow
 
 
+def is_waiting(escrow: Escrow) -> bool:
+    """The buyer has confirmed and the payout has not begun."""
+    is_confirmed = escrow.status is EscrowStatus.DELIVERED and escrow.confirmed_at is not None
+    return is_confirmed and escrow.settling is None
+
+
 async def release_if_payable(session: AsyncSession, escrow_id: UUID) -> None:
     """Begin a payout that has waited for the seller's account."""
     escrow = await repository.lock(session, escrow_id)
-    is_waiting = escrow.status is EscrowStatus.DELIVERED and escrow.confirmed_at is not None
-    if is_waiting and escrow.settling is None:
+    if is_waiting(escrow):
         await _begin_release(session, escrow)
         moves.note(session, escrow, "escrow.release_begun", settling=escrow.settling)
 
