@@ -36,11 +36,12 @@ class Consumers:
         self._sessions = sessions
         self._subscribe = subscribe
         self._flow = kafka.Flow()
+        self._stopping = asyncio.Event()
         self._broker: KafkaBroker | None = None
 
     async def run(self) -> None:
         """Consume until stopped, whether the broker is up or not."""
-        while not self._flow.stopping.is_set():
+        while not self._flow.is_stopping:
             broker = kafka.create_broker(self._settings, self._sessions, self._flow)
             self._subscribe(broker)
             kafka.assert_safe(broker)
@@ -63,13 +64,14 @@ class Consumers:
 
     def stop(self) -> None:
         """Let `run` end after the message in hand."""
-        self._flow.stopping.set()
+        self._flow.stop()
+        self._stopping.set()
 
     async def _goes_on(self) -> bool:
         """False as soon as it is to stop, else True after a while."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._flow.stopping.wait(), RECONNECT_SECONDS)
-        return not self._flow.stopping.is_set()
+            await asyncio.wait_for(self._stopping.wait(), RECONNECT_SECONDS)
+        return not self._flow.is_stopping
 
     async def check(self) -> None:
         """The broker answers.

@@ -1,214 +1,165 @@
-"""How facts of other services come in: claimed, handled and committed once, then the offset moves.
+"""The broker as services see it: one subscriber each, over the facts they listen to.
 
-Failures have three kinds (docs/decisions/0004): past, dead, infrastructure. A row in the outbox
-makes a message dead; an outage of ours is waited out in place, for ever.
+Messages come in batches, whose partitions are worked off side by side and in order within each: one
+transaction an event, one offset commit a batch. An event that cannot be settled now is sought
+back to, so that the commit never passes it.
 """
 
 import asyncio
-import json
+import contextlib
 import logging
 import ssl
-import time
-from collections.abc import Awaitable, Callable
-from contextvars import ContextVar
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar, overload
 
-from aiokafka import ConsumerRebalanceListener, ConsumerRecord
-from fast_depends.exceptions import ValidationError as UnfitArguments
-from faststream import AckPolicy, BaseMiddleware
-from faststream.exceptions import HandlerException, NackMessage
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import IllegalStateError, KafkaError
+from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
-from faststream.kafka.subscriber.usecase import DefaultSubscriber
+from faststream.kafka.message import FAKE_CONSUMER, KafkaAckableMessage
 from faststream.message import StreamMessage
 from faststream.security import SASLScram512
-from prometheus_client import Counter
-from pydantic import ValidationError
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared import crash, dead_letters, inbox, outages, telemetry
+from shared.consuming import (
+    Flow,
+    GivenBack,
+    Handler,
+    Record,
+    Settling,
+    current_envelope,
+    current_session,
+)
 from shared.database import Sessions
-from shared.events import Envelope, Event
+from shared.events import Event
 from shared.settings import ServiceSettings
 
-TRIES = 5
-FIRST_BACKOFF_SECONDS = 0.1
-LONGEST_BACKOFF_SECONDS = 5.0
-NACK_AFTER_SECONDS = 60
-"""Waiting longer in place would bring the consumer near `max_poll_interval_ms` and out of its
-group; the message is then asked for again."""
+__all__ = [
+    "Facts",
+    "Flow",
+    "assert_safe",
+    "create_broker",
+    "current_envelope",
+    "current_session",
+    "facts",
+    "is_a",
+    "security",
+]
+
+BATCH_MESSAGES = 100
+IDLE_MS = 10
+"""FastStream sleeps this long after it has waited this long in vain for a batch."""
+PARALLEL_PARTITIONS = 3
+"""Below the size of the connection pool, which jobs and deadlines share."""
 STOP_WITHIN_SECONDS = 15
 
-UNREADABLE = (UnfitArguments, json.JSONDecodeError, UnicodeDecodeError)
-
-log = telemetry.get_logger()
-handled_total = Counter("inbox_messages_total", "Messages by outcome.", ["topic", "outcome"])
-
-_session: ContextVar[AsyncSession] = ContextVar("handler_session")
-_envelope: ContextVar[Envelope] = ContextVar("handler_envelope")
+H = TypeVar("H", bound=Handler)
 
 
-def current_session() -> AsyncSession:
-    """The transaction of the event being handled; the inbox commits it.
-
-    A contextvar and no parameter: FastStream resolves each `Context()` parameter in a thread.
-    """
-    return _session.get()
+@dataclass(frozen=True)
+class IsA:
+    event: type[Event]
 
 
-def current_envelope() -> Envelope:
-    return _envelope.get()
-
-
-def is_a(event: type[Event]) -> Callable[[StreamMessage[Any]], bool]:
+def is_a(event: type[Event]) -> IsA:
     """The filter that gives a handler this kind of fact and no other."""
-
-    def matches(message: StreamMessage[Any]) -> bool:
-        return message.headers.get("ce_type") == event.topic
-
-    return matches
+    return IsA(event)
 
 
-@dataclass
-class Flow:
-    """What a worker and its consumers tell each other."""
+class Facts:
+    """The one subscriber of a service: `@facts(filter=is_a(Event))` adds a handler to it.
 
-    stopping: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set by the worker: what waits for an outage to end gives its message back."""
-    active_at: float = field(default_factory=time.monotonic)
-    """When a message was last taken, tried again or finished."""
+    A handler takes the event and finds its transaction with `current_session()`.
+    `@facts` without a filter takes the facts that no other handler is for.
+    """
 
-    async def pause(self, seconds: float) -> None:
-        """Wait before another try.
+    def __init__(self, settling: Settling) -> None:
+        self._settling = settling
+        self._slots = asyncio.Semaphore(PARALLEL_PARTITIONS)
+        self.subscriber: Any = None
 
-        Raises:
-            NackMessage: the process is stopping; the next consumer gets the message.
-        """
-        self.active_at = time.monotonic()
-        try:
-            await asyncio.wait_for(self.stopping.wait(), seconds)
-        except TimeoutError:
-            return
-        raise NackMessage
+    @overload
+    def __call__(self, handler: H) -> H: ...
 
+    @overload
+    def __call__(self, *, filter: IsA) -> Callable[[H], H]: ...
 
-class Consume(BaseMiddleware[Any, ConsumerRecord]):
-    """Everything between Kafka and a handler; what it needs comes with `Consume.over`."""
+    def __call__(self, handler: Any = None, *, filter: IsA | None = None) -> Any:  # noqa: A002
+        def add(handler: Handler) -> Handler:
+            if filter is None:
+                self._settling.otherwise = handler
+            else:
+                self._settling.handlers[filter.event.topic] = filter.event, handler
+            return handler
 
-    sessions: Sessions
-    consumer: str
-    flow: Flow
+        return add if handler is None else add(handler)
 
-    @classmethod
-    def over(cls, sessions: Sessions, consumer: str, flow: Flow) -> type["Consume"]:
-        return type("Consume", (cls,), {"sessions": sessions, "consumer": consumer, "flow": flow})
+    @property
+    def consumer(self) -> AIOKafkaConsumer | None:
+        """None where FastStream's test broker delivers."""
+        consumer = self.subscriber.consumer
+        return consumer if isinstance(consumer, AIOKafkaConsumer) else None
 
-    async def consume_scope(
-        self, call_next: Callable[[Any], Awaitable[Any]], msg: StreamMessage[Any]
-    ) -> Any:
-        crash.point("cons.after_poll")
-        self.flow.active_at = time.monotonic()
-        try:
-            envelope = Envelope.from_headers(msg.headers)
-        except ValidationError as error:
-            await self._bury(error, tries=1)
-            return None
-        with telemetry.continue_from(msg.headers, f"{self.msg.topic} process"):
-            await self._until_done(call_next, msg, envelope)
-        crash.point("cons.after_commit_before_offset")
-        self.flow.active_at = time.monotonic()
-        return None
+    async def parse(self, records: tuple[Record, ...]) -> StreamMessage[Any]:
+        """The batch as it is: reading a message may fail, and only that one is then dead."""
+        return KafkaAckableMessage(
+            body=b"",
+            headers={},
+            message_id="",
+            raw_message=records,
+            consumer=self.consumer or FAKE_CONSUMER,
+        )
 
-    async def _until_done(
-        self,
-        call_next: Callable[[Any], Awaitable[Any]],
-        msg: StreamMessage[Any],
-        envelope: Envelope,
-    ) -> None:
-        topic, tries, backoff, waited = self.msg.topic, 0, FIRST_BACKOFF_SECONDS, 0.0
-        while True:
-            try:
-                outcome = await self._handle(call_next, msg, envelope)
-            except UNREADABLE as error:
-                await self._bury(error, tries=1)
-                return
-            except HandlerException:
-                raise
-            except Exception as error:
-                if outages.is_outage(error):
-                    log.warning("event.waiting", topic=topic, reason=type(error).__name__)
-                else:
-                    tries += 1
-                    log.warning("event.failed", topic=topic, tries=tries, exc_info=error)
-                if tries >= TRIES:
-                    await self._bury(error, tries)
+    async def take(self, records: Any) -> None:
+        """Settle a batch, or as much of it as there is time for."""
+        partitions: dict[TopicPartition, list[Record]] = {}
+        for record in records:
+            place = TopicPartition(record.topic, record.partition)
+            partitions.setdefault(place, []).append(record)
+        async with asyncio.TaskGroup() as group:
+            for place, waiting in partitions.items():
+                group.create_task(self._in_order(place, waiting))
+
+    async def _in_order(self, place: TopicPartition, records: list[Record]) -> None:
+        async with self._slots:
+            for record in records:
+                if self._settling.flow.hurry.is_set():
+                    self._go_back(place, record)
                     return
-                if waited >= NACK_AFTER_SECONDS:
-                    raise NackMessage from error
-                await self.flow.pause(backoff)
-                waited += backoff
-                backoff = min(backoff * 2, LONGEST_BACKOFF_SECONDS)
-            else:
-                handled_total.labels(topic, outcome).inc()
-                return
+                try:
+                    is_handled = await self._settling.settle(record)
+                except GivenBack:
+                    self._go_back(place, record)
+                    return
+                if not is_handled and self.consumer is not None:
+                    # A dead letter has no row in the inbox that would keep it from being repeated.
+                    with contextlib.suppress(KafkaError):
+                        await self.consumer.commit({place: record.offset + 1})
 
-    async def _handle(
-        self,
-        call_next: Callable[[Any], Awaitable[Any]],
-        msg: StreamMessage[Any],
-        envelope: Envelope,
-    ) -> str:
-        async with self.sessions.begin() as session:
-            if not await inbox.claim(session, self.consumer, envelope.event_id, self.msg.topic):
-                return "duplicate"
-            held_session, held_envelope = _session.set(session), _envelope.set(envelope)
-            try:
-                await call_next(msg)
-            finally:
-                _session.reset(held_session)
-                _envelope.reset(held_envelope)
-        return "handled"
-
-    async def after_processed(
-        self,
-        exc_type: type[BaseException] | None = None,
-        exc_val: BaseException | None = None,
-        exc_tb: Any = None,
-    ) -> bool | None:
-        """What failed before a handler was found: a null header, a fact nobody handles."""
-        if not isinstance(exc_val, Exception) or isinstance(exc_val, HandlerException):
-            return await super().after_processed(exc_type, exc_val, exc_tb)
-        await self._bury(exc_val, tries=1)
-        return True
-
-    async def _bury(self, error: Exception, tries: int) -> None:
-        """Make it a dead letter, however long that takes: FastStream cannot seek back to a message
-        that it could not parse, so letting go of one before it is recorded would lose it.
-        """
-        backoff = FIRST_BACKOFF_SECONDS
-        while True:
-            try:
-                await dead_letters.bury(self.sessions, self.consumer, self.msg, error, tries)
-            except Exception as failure:
-                log.exception("event.not_buried", topic=self.msg.topic, exc_info=failure)
-                await self.flow.pause(backoff)
-                backoff = min(backoff * 2, LONGEST_BACKOFF_SECONDS)
-            else:
-                return
+    def _go_back(self, place: TopicPartition, record: Record) -> None:
+        """The batch's commit must not pass this message."""
+        if self.consumer is not None:
+            # No longer ours: then its next owner begins behind the last commit.
+            with contextlib.suppress(IllegalStateError):
+                self.consumer.seek(place, record.offset)
 
 
 class _FinishFirst(ConsumerRebalanceListener):  # type: ignore[misc] # untyped library
-    """Holds a revocation until the message in hand is handled and its offset committed."""
+    """Holds a revocation until the events in hand are handled and the offsets committed."""
 
-    subscriber: Any = None
+    def __init__(self, flow: Flow) -> None:
+        self.flow = flow
+        self.subscriber: Any = None
 
     async def on_partitions_assigned(self, assigned: Any) -> None:
         """Nothing to prepare."""
 
     async def on_partitions_revoked(self, revoked: Any) -> None:
-        lock = getattr(self.subscriber, "lock", None)
-        if revoked and lock is not None:
-            await lock.wait_release(STOP_WITHIN_SECONDS)
+        if revoked:
+            self.flow.hurry.set()
+            await self.subscriber.lock.wait_release(STOP_WITHIN_SECONDS)
+            if not self.flow.is_stopping:
+                self.flow.hurry.clear()
 
 
 def security(settings: ServiceSettings) -> SASLScram512:
@@ -223,8 +174,8 @@ def security(settings: ServiceSettings) -> SASLScram512:
 def create_broker(
     settings: ServiceSettings, sessions: Sessions, flow: Flow | None = None
 ) -> KafkaBroker:
-    """The broker of one worker; what it consumes goes through the inbox."""
-    return KafkaBroker(
+    """The broker of one worker, for `facts`; it publishes nothing, that is the relay's part."""
+    broker = KafkaBroker(
         settings.kafka_bootstrap_servers.split(","),
         security=security(settings),
         client_id=f"{settings.kafka_username}.worker",
@@ -232,29 +183,43 @@ def create_broker(
         acks="all",
         allow_auto_create_topics=False,
         graceful_timeout=STOP_WITHIN_SECONDS,
-        middlewares=[Consume.over(sessions, settings.kafka_username, flow or Flow())],
-        logger=logging.getLogger("faststream"),
+        apply_types=False,
+        logger=logging.getLogger("shared.consumers"),
+        log_level=logging.DEBUG,
     )
+    broker.context.set_global("sessions", sessions)
+    broker.context.set_global("flow", flow or Flow())
+    return broker
 
 
-def facts(
-    broker: KafkaBroker, settings: ServiceSettings, *events: type[Event]
-) -> DefaultSubscriber:
-    """The one subscriber of a service; add handlers to it with `filter=is_a(Event)`."""
-    listener = _FinishFirst()
-    topics: list[str] = [event.topic for event in events]
+def facts(broker: KafkaBroker, settings: ServiceSettings, *events: type[Event]) -> Facts:
+    """The one subscriber of a service, over the topics of these events."""
+    flow: Flow = broker.context.get("flow")
+    sessions: Sessions = broker.context.get("sessions")
+    listener = _FinishFirst(flow)
+    heard = Facts(Settling(sessions, settings.kafka_username, flow))
     subscriber = broker.subscriber(
-        *topics,
+        *[event.topic for event in events],
+        batch=True,
+        max_records=BATCH_MESSAGES,
+        batch_timeout_ms=IDLE_MS,
         group_id=settings.kafka_username,
         ack_policy=AckPolicy.NACK_ON_ERROR,
         auto_offset_reset="earliest",
         session_timeout_ms=settings.kafka_session_timeout_ms,
         heartbeat_interval_ms=settings.kafka_session_timeout_ms // 3,
         listener=listener,
+        parser=heard.parse,
+        decoder=_undecoded,
         no_reply=True,
     )
-    listener.subscriber = subscriber
-    return subscriber
+    heard.subscriber = listener.subscriber = subscriber
+    subscriber(heard.take)
+    return heard
+
+
+async def _undecoded(message: StreamMessage[Any]) -> Any:
+    return message.raw_message
 
 
 def assert_safe(broker: KafkaBroker) -> None:
