@@ -242,6 +242,8 @@ def demo(*, state: StateOption = None, as_json: JsonOption = False) -> None:
     """Carry one trade of $4,500.00 from sign-in to payout."""
     from bloxtr8 import demo as demonstration  # noqa: PLC0415
     from bloxtr8 import running  # noqa: PLC0415
+    from bloxtr8.trade import Broken  # noqa: PLC0415
+    from bloxtr8.trader import Refused  # noqa: PLC0415
 
     home = open_home(state)
     home.prepare()
@@ -264,6 +266,10 @@ def demo(*, state: StateOption = None, as_json: JsonOption = False) -> None:
         console.print(f"The trade stopped: {error}", markup=False, soft_wrap=True)
         console.print(f"The logs are in {home.logs}", markup=False, soft_wrap=True)
         raise typer.Exit(1) from error
+    except (Broken, Refused, TimeoutError) as error:
+        console.print(f"The trade stopped: {error}", markup=False, highlight=False)
+        console.print(f"All logs: {home.logs}", soft_wrap=True)
+        raise typer.Exit(1) from None
     finally:
         if not was_up:
             ask(home, "down")

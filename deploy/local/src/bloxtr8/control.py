@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-import os
+import socket
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -34,12 +34,11 @@ async def serve(supervisor: "Supervisor") -> None:
         writer.close()
 
     path.unlink(missing_ok=True)
-    old = os.umask(0o177)
-    try:
-        server = await asyncio.start_unix_server(answer, path)
-    finally:
-        os.umask(old)
-    async with server:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    # Nobody can connect before it listens; a umask would change what other threads make meanwhile.
+    path.chmod(0o600)
+    async with await asyncio.start_unix_server(answer, sock=listener):
         await supervisor.stopping.wait()
     path.unlink(missing_ok=True)
 

