@@ -142,8 +142,9 @@ class Layout:
         self._paragraph(block.lead, colour=GREY)
         self.y -= 4
         for role, name in block.names:
-            self._paragraph(name, font=BOLD, size=13, leading=17)
-            self._paragraph(role, colour=GREY, size=8.5, leading=17)
+            self.y -= 6
+            self._paragraph(name, font=BOLD, size=13, leading=14)
+            self._paragraph(role, colour=GREY, size=8.5, leading=14)
 
     def _heading(self, text: str) -> None:
         self._need(76)
