@@ -159,12 +159,18 @@ def simulators() -> Iterator[str]:
     process.wait(10)
 
 
+@pytest.fixture(scope="session")
+async def world(simulators: str) -> AsyncIterator[Stripe]:
+    made = Stripe(simulators)
+    yield made
+    await made.close()
+
+
 @pytest.fixture
-async def provider(simulators: str) -> AsyncIterator[Stripe]:
-    world = Stripe(simulators)
+async def provider(world: Stripe) -> Stripe:
+    """An empty Stripe that behaves."""
     await world.reset()
-    yield world
-    await world.close()
+    return world
 
 
 @dataclass(frozen=True)
@@ -416,27 +422,34 @@ class Desk:
         await self.app.state.outside.rail.close()
 
 
-def settings_for(database: Database, provider: Stripe, **changes: Any) -> Settings:
-    usual = {
-        "environment": "test",
-        "database_url": database.app_dsn,
-        "ops_port": 0,
-        "public_url": ISSUER,
-        "jwt_issuer": ISSUER,
-        "jwks_url": f"{ISSUER}/.well-known/jwks.json",
-        "stripe_api_key": API_KEY,
-        "stripe_api_url": provider.url,
-        "stripe_webhook_secrets": f"{SECRET},{OLD_SECRET}",
-        "stripe_timeout_seconds": 1,
-    }
-    return Settings.model_validate(usual | changes)
+def settings_for(database: Database, provider: Stripe) -> Settings:
+    return Settings.model_validate(
+        {
+            "environment": "test",
+            "database_url": database.app_dsn,
+            "ops_port": 0,
+            "public_url": ISSUER,
+            "jwt_issuer": ISSUER,
+            "jwks_url": f"{ISSUER}/.well-known/jwks.json",
+            "stripe_api_key": API_KEY,
+            "stripe_api_url": provider.url,
+            "stripe_webhook_secrets": f"{SECRET},{OLD_SECRET}",
+            "stripe_timeout_seconds": 1,
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+async def office(server: Database, world: Stripe) -> AsyncIterator[Desk]:
+    made = Desk(server, world, settings_for(server, world))
+    yield made
+    await made.close()
 
 
 @pytest.fixture
-async def desk(database: Database, provider: Stripe) -> AsyncIterator[Desk]:
-    made = Desk(database, provider, settings_for(database, provider))
-    yield made
-    await made.close()
+async def desk(office: Desk, database: Database, provider: Stripe) -> Desk:
+    """The service with nothing in its database and nothing at Stripe."""
+    return office
 
 
 @pytest.fixture
