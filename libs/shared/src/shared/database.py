@@ -2,6 +2,7 @@
 login's search_path is its own schema and nothing else.
 """
 
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from datetime import datetime
 from enum import StrEnum
@@ -37,6 +38,9 @@ def text_enum(enum: type[StrEnum]) -> sa.Enum:
     )
 
 
+_TABLES: defaultdict[str, sa.MetaData] = defaultdict(sa.MetaData)
+
+
 class Model(DeclarativeBase):
     """Base of every mapped table. `Mapped[SomeStrEnum]` needs `text_enum` in its column."""
 
@@ -48,6 +52,14 @@ class Model(DeclarativeBase):
         dict[str, Any]: JSONB,
         list[Any]: JSONB,
     }
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Gives each package tables of its own: two services may both have `users`, and a test
+        run imports them all.
+        """
+        if DeclarativeBase not in cls.__bases__:
+            cls.metadata = _TABLES[cls.__module__.partition(".")[0]]
+        super().__init_subclass__(**options)
 
 
 Sessions = async_sessionmaker[AsyncSession]
