@@ -26,9 +26,10 @@ class Notice(BaseModel):
     livemode: bool = Field(strict=True)
     account: str | None = None
     object_id: str = Field(
-        validation_alias=AliasPath("data", "object", "id"), min_length=1, max_length=255
+        default="", validation_alias=AliasPath("data", "object", "id"), max_length=255
     )
-    payment_intent: str | None = Field(
+    """Empty for objects without an id, for example a balance."""
+    payment_intent: Any = Field(
         default=None, validation_alias=AliasPath("data", "object", "payment_intent")
     )
 
@@ -39,6 +40,8 @@ class Notice(BaseModel):
     @property
     def look_at(self) -> tuple[ObjectKind, str] | None:
         """Which object to fetch; None for news that moves no money of ours."""
+        if not self.object_id:
+            return None
         match self.type.split("."):
             case ["payment_intent", _]:
                 return ObjectKind.PAYMENT, self.object_id
@@ -46,7 +49,7 @@ class Notice(BaseModel):
                 return ObjectKind.TRANSFER, self.object_id
             case ["refund", _]:
                 return ObjectKind.REFUND, self.object_id
-            case ["charge", _] if self.payment_intent:
+            case ["charge", _] if isinstance(self.payment_intent, str):
                 return ObjectKind.PAYMENT, self.payment_intent
         return None
 
