@@ -3,8 +3,21 @@
 from collections.abc import Iterator
 
 import pytest
+import structlog
 
 from shared.testing.stack import Stack
+
+
+def pytest_configure() -> None:
+    """Plain log lines: structlog's coloured tracebacks hold up the event loop for seconds."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(),
+        ]
+    )
 
 
 @pytest.fixture(scope="session")
