@@ -42,7 +42,8 @@ RESTART_SECONDS = 1
 _CLAIM = f"""
     UPDATE relay_leases SET holder = $1, fence = fence + 1,
         lease_until = clock() + interval '{LEASE_SECONDS} seconds'
-    WHERE name = 'outbox' AND (lease_until IS NULL OR lease_until < clock()) RETURNING fence
+    WHERE name = 'outbox'
+        AND (lease_until IS NULL OR lease_until < clock() OR holder = $1) RETURNING fence
 """  # noqa: S608 - constants of ours
 _RENEW = f"""
     UPDATE relay_leases SET lease_until = clock() + interval '{LEASE_SECONDS} seconds'
