@@ -12,10 +12,11 @@ from fastapi import APIRouter, Depends, Request, Response
 from pydantic_settings import SettingsConfigDict
 
 from shared import audit, idempotency, web
+from shared.answers import KEPT, IdempotencyKey, forget_old
 from shared.clock import clock
 from shared.database import Sessions, Transaction
 from shared.errors import Conflict
-from shared.idempotency import IdempotencyKey, Once, OnceIfKeyed
+from shared.idempotency import Once, OnceIfKeyed
 from shared.settings import ServiceSettings
 from shared.testing.tokens import ISSUER, TestIssuer
 
@@ -278,12 +279,12 @@ async def test_an_answer_is_forgotten_after_24_hours(caller: Caller, sessions: S
     await caller.post("k1")
     await caller.post("k2", route="drain")
     async with sessions.begin() as session:
-        past = clock() - idempotency.KEPT - idempotency.KEPT / 1000
+        past = clock() - KEPT - KEPT / 1000
         await session.execute(sa.update(IdempotencyKey).values(created_at=past))
     fresh = await caller.post("k1")
     assert (fresh.status_code, "idempotency-replayed" in fresh.headers) == (201, False)
     assert await caller.effects() == 3
     async with sessions.begin() as session:
-        await idempotency.forget_old(session)
+        await forget_old(session)
         left = (await session.scalars(sa.select(IdempotencyKey.answer))).all()
     assert left == [fresh.content]

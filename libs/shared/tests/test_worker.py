@@ -108,6 +108,11 @@ async def test_a_worker_starts_with_everything_down_recovers_and_stops_in_order(
             }
         )
         ops = Ops(client, unused_tcp_port)
+        fence = await owner.fetchval("SELECT fence FROM relay_leases")
+
+        async def leads(times: int) -> None:
+            assert await owner.fetchval("SELECT fence FROM relay_leases") == fence + times
+
         async with started(behind) as process:
             await eventually(lambda: ops.says("/health/ready", 503, DOWN), 20)
             await ops.says("/health/live", 200, "alive\n")
@@ -138,7 +143,7 @@ async def test_a_worker_starts_with_everything_down_recovers_and_stops_in_order(
                 'consumer_lag_messages{topic="probe.happened"} 0.0',
             } <= measured
             assert psutil.Process(process.pid).memory_info().rss < 150 * MIB
-            assert await owner.fetchval("SELECT lease_until FROM relay_leases") is not None
+            await eventually(lambda: leads(2))
             process.send_signal(signal.SIGTERM)
             assert await asyncio.wait_for(process.wait(), 20) == 0
     assert await owner.fetchval("SELECT lease_until FROM relay_leases") is None

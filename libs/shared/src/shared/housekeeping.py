@@ -5,7 +5,7 @@ import asyncio
 import sqlalchemy as sa
 from prometheus_client import Gauge
 
-from shared import idempotency, inbox, limits, outages, telemetry
+from shared import answers, inbox, limits, outages, telemetry
 from shared.database import Sessions
 
 EVERY_SECONDS = 600
@@ -37,7 +37,7 @@ async def run(sessions: Sessions) -> None:
 
 async def tidy(sessions: Sessions) -> None:
     """Remove all that is past its time."""
-    for step in (inbox.maintain, idempotency.forget_old, limits.forget_past):
+    for step in (inbox.maintain, answers.forget_old, limits.forget_past):
         async with sessions.begin() as session:
             await step(session)
     while True:

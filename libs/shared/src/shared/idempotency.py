@@ -8,21 +8,19 @@ import hashlib
 import json
 import re
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
 from typing import Annotated
 
 import sqlalchemy as sa
 from fastapi import Depends, Header, Request, Response
 from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Mapped, mapped_column
 
+from shared.answers import KEPT, IdempotencyKey
 from shared.auth import Caller
 from shared.clock import clock
-from shared.database import Model, Transaction
+from shared.database import Transaction
 from shared.errors import Conflict, DomainError, Invalid
 
-KEPT = timedelta(hours=24)
 HEADER = "Idempotency-Key"
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
@@ -55,18 +53,6 @@ REFUSALS: tuple[type[DomainError], ...] = (
     AnswerNotKept,
 )
 """For a keyed route's `problems.responses(...)`."""
-
-
-class IdempotencyKey(Model):
-    __tablename__ = "idempotency_keys"
-
-    id: Mapped[bytes] = mapped_column(primary_key=True)
-    """SHA-256 of caller, route and key: nobody can ask for another caller's answer."""
-    body_hash: Mapped[bytes]
-    status: Mapped[int]
-    answer: Mapped[bytes | None]
-    """The exact bytes sent; None when they held a secret."""
-    created_at: Mapped[datetime] = mapped_column(server_default=sa.text("clock()"))
 
 
 class Guard:
@@ -194,10 +180,3 @@ Once = Annotated[Guard, Depends(_once, scope="function")]
 """The header is required: money or a signature moves."""
 OnceIfKeyed = Annotated[Guard, Depends(_once_if_keyed, scope="function")]
 """The header is honoured when sent."""
-
-
-async def forget_old(session: AsyncSession) -> None:
-    """Delete the answers that are past their 24 hours."""
-    await session.execute(
-        sa.delete(IdempotencyKey).where(IdempotencyKey.created_at < clock() - KEPT)
-    )

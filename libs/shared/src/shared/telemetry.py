@@ -24,7 +24,7 @@ from shared.settings import ServiceSettings
 correlation_id: ContextVar[str | None] = ContextVar("correlation_id", default=None)
 """What belongs together for people: the trade's root offer, else the request."""
 
-RATE_LIMITED = ("aiokafka", "faststream", "shared.consumers")
+RATE_LIMITED = ("aiokafka", "asyncio", "faststream", "shared.consumers")
 REPEAT_SECONDS = 30
 REMEMBERED_MESSAGES = 1000
 
