@@ -26,11 +26,11 @@ def _named(**changes: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("value", "headers", "reason"),
     [
-        (b"{ not json", _named(), "JSONDecodeError"),
+        (b"{ not json", _named(), "Invalid JSON"),
         (b"\xff\xfe\x00", _named(), "Error"),
         (json.dumps({"version": 1}).encode(), _named(), "ValidationError"),
         (b"{}", {"content-type": "application/json"}, "Error"),
-        (b"{}", _named(ce_type="contract.invented"), "Subscriber"),
+        (b"{}", _named(ce_type="contract.invented"), "no handler for contract.invented"),
     ],
     ids=["no JSON", "no text", "wrong shape", "no envelope", "unknown fact"],
 )
