@@ -39,7 +39,7 @@ migrate: $(READY) ## bring the schemas of the running stack to the newest revisi
 	@$(BIN)/bloxtr8 migrate
 
 test: $(READY) ## run every test, against a stack of its own
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n 3 --dist loadgroup
 
 check: $(READY) ## lint, types, architecture, event schemas, compose file, image recipe
 	$(call say,ruff)
