@@ -4,6 +4,15 @@ import uvicorn
 
 from simulators.app import Settings, create_app
 
+STOP_SECONDS = 2
+"""How long a stop waits for requests that hang on purpose."""
+
 if __name__ == "__main__":
     settings = Settings()
-    uvicorn.run(create_app(settings), host=settings.host, port=settings.port, log_level="warning")
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",
+        timeout_graceful_shutdown=STOP_SECONDS,
+    )

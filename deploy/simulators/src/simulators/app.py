@@ -2,18 +2,21 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from fastapi import APIRouter, FastAPI
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from simulators import discord, roblox, stripe_webhooks
+from simulators import control, discord
 from simulators.faults import Faults
 from simulators.oauth import Client
-from simulators.state import State
-from simulators.stripe_api import StripeApi
-from simulators.stripe_webhooks import Webhooks
+from simulators.roblox import public, signin
+from simulators.roblox.world import World
+from simulators.state import Part, State
+from simulators.stripe import control as stripe_control
+from simulators.stripe.api import StripeApi
+from simulators.stripe.webhooks import Webhooks
 
 
 class Settings(BaseSettings):
@@ -33,11 +36,13 @@ class Settings(BaseSettings):
     state_file: Path | None = None
 
 
-def _part(routers: list[APIRouter]) -> Faults:
+def _simulator(
+    part: Part, *routers: APIRouter, on_reset: Callable[[], None] = lambda: None
+) -> Faults:
     """One simulator with its faults around it."""
     inner = FastAPI(openapi_url=None, redirect_slashes=False)
     faulty = Faults(inner)
-    for router in (*routers, faulty.router()):
+    for router in (control.router(part, faulty, on_reset=on_reset), *routers):
         inner.include_router(router)
     return faulty
 
@@ -45,9 +50,10 @@ def _part(routers: list[APIRouter]) -> Faults:
 def create_app(settings: Settings) -> FastAPI:
     state = State(settings.state_file)
     base = settings.base_url or f"http://{settings.host}:{settings.port}"
-    webhooks = Webhooks(state, settings.stripe_webhook_url, settings.stripe_webhook_secret)
-    stripe_api = StripeApi(state, settings.stripe_api_key, f"{base}/stripe", webhooks)
-    world = roblox.World(state)
+    stripe, roblox, sign_in = state.part("stripe"), state.part("roblox"), state.part("discord")
+    webhooks = Webhooks(stripe, settings.stripe_webhook_url, settings.stripe_webhook_secret)
+    stripe_api = StripeApi(stripe, settings.stripe_api_key, f"{base}/stripe", webhooks)
+    world = World(roblox)
     discord_client = Client(settings.discord_client_id, settings.discord_client_secret)
     roblox_client = Client(settings.roblox_client_id, settings.roblox_client_secret)
 
@@ -65,17 +71,21 @@ def create_app(settings: Settings) -> FastAPI:
 
     app.mount(
         "/stripe",
-        _part([stripe_api.router(), stripe_webhooks.control_router(state, webhooks)]),
+        _simulator(
+            stripe,
+            stripe_control.router(stripe, webhooks),
+            stripe_api.router(),
+            on_reset=webhooks.behave,
+        ),
     )
-    app.mount("/discord", _part([discord.router(state, discord_client)]))
+    app.mount("/discord", _simulator(sign_in, discord.router(sign_in, discord_client)))
     app.mount(
         "/roblox",
-        _part(
-            [
-                roblox.oauth_router(state, roblox_client, f"{base}/roblox/oauth"),
-                roblox.public_router(world, f"{base}/roblox"),
-                roblox.control_router(world),
-            ]
+        _simulator(
+            roblox,
+            signin.router(roblox, roblox_client, f"{base}/roblox/oauth"),
+            public.router(world, f"{base}/roblox"),
+            public.control_router(world),
         ),
     )
     return app

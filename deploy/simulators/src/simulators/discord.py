@@ -1,6 +1,5 @@
 """Discord's OAuth2 and `/users/@me`."""
 
-import secrets
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -8,7 +7,7 @@ from starlette.responses import JSONResponse, Response
 
 from simulators import oauth
 from simulators.oauth import Client, TokenRefused
-from simulators.state import State
+from simulators.state import Part
 
 USERS = {
     "sasha": ("100000000000000001", "Sasha"),
@@ -17,55 +16,61 @@ USERS = {
     "rin": ("100000000000000004", "Rin"),
 }
 TOKEN_SECONDS = 604_800
+REFRESH_SECONDS = 90 * 24 * 3600
 
 
-def router(state: State, client: Client) -> APIRouter:
+def router(part: Part, client: Client) -> APIRouter:
     routes = APIRouter()
 
     @routes.get("/oauth2/authorize")
     async def authorize(request: Request) -> Response:
-        return oauth.authorize(request, state, "discord", client, list(USERS))
+        return oauth.authorize(request, part, "Discord", client, list(USERS))
 
     @routes.post("/api/oauth2/token")
     async def token(request: Request) -> Response:
-        if "application/x-www-form-urlencoded" not in request.headers.get("content-type", ""):
-            return JSONResponse({"error": "invalid_request"}, 400)
-        form = {name: str(value) for name, value in (await request.form()).items()}
         try:
+            form = await oauth.read_form(request)
             oauth.check_client(request, form, client)
-            if form.get("grant_type") != "authorization_code":
-                raise TokenRefused("unsupported_grant_type", "Only authorization_code.")
-            grant = oauth.redeem(state, "discord", form)
+            grant = oauth.granted(part, form)
         except TokenRefused as error:
             return oauth.refusal(error)
-        access = secrets.token_urlsafe(24)
-        state.data["discord"]["tokens"][access] = {"login": grant["login"], "scope": grant["scope"]}
-        state.save()
         return JSONResponse(
-            {
-                "access_token": access,
-                "token_type": "Bearer",
-                "expires_in": TOKEN_SECONDS,
-                "refresh_token": secrets.token_urlsafe(24),
-                "scope": grant["scope"],
-            }
+            oauth.issue(part, grant, lasts=TOKEN_SECONDS, refresh_lasts=REFRESH_SECONDS)
         )
+
+    @routes.post("/api/oauth2/token/revoke")
+    async def revoke(request: Request) -> Response:
+        try:
+            form = await oauth.read_form(request)
+            oauth.check_client(request, form, client)
+        except TokenRefused as error:
+            return oauth.refusal(error)
+        oauth.revoke(part, form.get("token", ""))
+        return JSONResponse({})
 
     @routes.get("/api/users/@me")
     async def me(request: Request) -> Response:
-        held = state.data["discord"]["tokens"].get(oauth.bearer(request))
+        held = oauth.holder(request, part)
         if held is None or "identify" not in held["scope"].split():
             return JSONResponse({"message": "401: Unauthorized", "code": 0}, 401)
-        user_id, name = USERS[held["login"]]
+        login = held["login"]
+        user_id, name = USERS[login]
         user: dict[str, Any] = {
             "id": user_id,
-            "username": held["login"],
+            "username": login,
             "global_name": name,
             "discriminator": "0",
             "avatar": None,
+            "banner": None,
+            "accent_color": None,
+            "flags": 0,
+            "public_flags": 0,
+            "locale": "en-US",
+            "mfa_enabled": True,
+            "premium_type": 0,
         }
         if "email" in held["scope"].split():
-            user |= {"email": f"{held['login']}@example.com", "verified": True}
+            user |= {"email": f"{login}@example.com", "verified": True}
         return JSONResponse(user)
 
     return routes

@@ -1,15 +1,17 @@
 """Misbehaviour on request: each simulator's rules fail, delay or swallow matching requests."""
 
 import asyncio
-import json
-from typing import Annotated, Any, Literal
+from collections import deque
+from contextlib import suppress
+from typing import Any, Literal
 
-from fastapi import APIRouter, Body
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HANG_SECONDS = 120
+KEPT_REQUESTS = 5000
+_AFTER = "simulators.after"
 
 
 class Rule(BaseModel):
@@ -20,24 +22,51 @@ class Rule(BaseModel):
     method: str | None = None
     path: str = "/"
     """Prefix of the path below the simulator."""
-    action: Literal["fail", "timeout", "delay"]
+    action: Literal["fail", "timeout", "delay", "drop"]
     when: Literal["before", "after"] = "before"
     """Before or after the request has taken effect."""
     status: int = Field(default=500, ge=400, le=599)
     body: dict[str, Any] | None = None
     headers: dict[str, str] = {}
     seconds: float = Field(default=0, ge=0, le=HANG_SECONDS)
+    """How long `delay` waits, and `timeout` hangs until the connection is cut (0: 120 s)."""
     times: int = Field(default=1, ge=1)
+
+    def failure(self) -> Response:
+        body = self.body or {"error": {"type": "api_error", "message": "Simulated failure."}}
+        return JSONResponse(body, self.status, self.headers)
+
+
+class Held:
+    """A rule for after the effect, until somebody takes it on."""
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule: Rule | None = rule
+
+    def take(self, *actions: str) -> Rule | None:
+        """The rule, if it is one of these; whoever takes it answers for it."""
+        rule = self.rule
+        if rule is None or rule.action not in actions:
+            return None
+        self.rule = None
+        return rule
+
+
+def held_rule(scope: Scope) -> Held | None:
+    """What is to go wrong after this request has taken effect."""
+    held: Held | None = scope.get(_AFTER)
+    return held
 
 
 class Faults:
-    """ASGI middleware of one simulator; its rules are set through `_sim/rules`."""
+    """ASGI middleware around one simulator, which also keeps what arrived there."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
         self.rules: list[Rule] = []
+        self.requests: deque[dict[str, Any]] = deque(maxlen=KEPT_REQUESTS)
 
-    def take(self, method: str, path: str) -> Rule | None:
+    def _take(self, method: str, path: str) -> Rule | None:
         """The first rule that matches, used up once."""
         for rule in self.rules:
             if rule.method in {None, method} and path.startswith(rule.path):
@@ -49,41 +78,72 @@ class Faults:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
-        rule = None
-        if scope["type"] == "http" and not path.startswith("/_sim"):
-            rule = self.take(scope["method"], path)
-        if rule is None:
+        if scope["type"] != "http" or path.startswith("/_sim"):
             await self.app(scope, receive, send)
             return
-        if rule.action == "delay":
+        rule = self._take(scope["method"], path)
+        if rule is not None and rule.when == "before":
+            if rule.action != "delay":
+                await _misbehave(rule, scope, receive, send)
+                return
             await asyncio.sleep(rule.seconds)
-            await self.app(scope, receive, send)
+            rule = None
+        await self._pass_on(path, rule, scope, receive, send)
+
+    async def _pass_on(
+        self, path: str, rule: Rule | None, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        headers = dict(scope["headers"])
+        seen: dict[str, Any] = {
+            "method": scope["method"],
+            "path": path,
+            "idempotency_key": headers.get(b"idempotency-key", b"").decode() or None,
+            "status": None,
+        }
+        self.requests.append(seen)
+        held = Held(rule) if rule else None
+        scope[_AFTER] = held
+
+        async def answer(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                seen["status"] = message["status"]
+            if held is None or held.rule is None:
+                await send(message)
+
+        if rule is not None and rule.action == "delay":
+            late = await self._held_back(held, rule, scope, receive)
+            for message in late:
+                await answer(message)
             return
-        if rule.when == "after":
+        await self.app(scope, receive, answer)
+        if held is not None and held.rule is not None:
+            await _misbehave(held.rule, scope, receive, send)
 
-            async def swallow(_message: Message) -> None:
-                """The effect has happened; the answer is lost."""
+    async def _held_back(
+        self, held: Held | None, rule: Rule, scope: Scope, receive: Receive
+    ) -> list[Message]:
+        """The answer, after the delay (unless the simulator itself has waited)."""
+        kept: list[Message] = []
 
-            await self.app(scope, receive, swallow)
-        if rule.action == "timeout":
-            await asyncio.sleep(rule.seconds or HANG_SECONDS)
-        body = rule.body or {"error": {"type": "api_error", "message": "Simulated failure."}}
-        await JSONResponse(body, rule.status, rule.headers)(scope, receive, send)
+        async def keep(message: Message) -> None:
+            kept.append(message)
 
-    def router(self) -> APIRouter:
-        """`GET`, `POST` and `DELETE /_sim/rules`."""
-        router = APIRouter(prefix="/_sim")
+        await self.app(scope, receive, keep)
+        if held is not None and held.take("delay"):
+            await asyncio.sleep(rule.seconds)
+        return kept
 
-        @router.get("/rules")
-        async def listed() -> list[dict[str, Any]]:
-            return [json.loads(rule.model_dump_json()) for rule in self.rules]
 
-        @router.post("/rules", status_code=201)
-        async def add(rule: Annotated[Rule, Body()]) -> None:
-            self.rules.append(rule)
-
-        @router.delete("/rules", status_code=204)
-        async def clear() -> None:
-            self.rules.clear()
-
-        return router
+async def _misbehave(rule: Rule, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with the failure, or with nothing."""
+    if rule.action == "fail":
+        await rule.failure()(scope, receive, send)
+        return
+    if rule.action == "timeout":
+        with suppress(TimeoutError):
+            async with asyncio.timeout(rule.seconds or HANG_SECONDS):
+                while (await receive())["type"] != "http.disconnect":
+                    """The client still waits."""
+    # An answer that stops short of its length makes the server cut the connection.
+    length = [(b"content-length", b"1")]
+    await send({"type": "http.response.start", "status": 502, "headers": length})

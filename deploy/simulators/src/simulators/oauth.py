@@ -4,6 +4,7 @@ import base64
 import hashlib
 import html
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -11,7 +12,10 @@ from urllib.parse import urlencode, urlsplit
 from fastapi import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
-from simulators.state import State
+from simulators.state import Part, Record
+
+CODE_SECONDS = 60
+CODE, ACCESS, REFRESH = "code", "access_token", "refresh_token"
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ def refusal(error: TokenRefused) -> JSONResponse:
 
 
 def authorize(
-    request: Request, state: State, provider: str, client: Client, logins: list[str]
+    request: Request, part: Part, title: str, client: Client, logins: list[str]
 ) -> Response:
     """With `login=…` a redirect that carries a code, else a page to choose a user."""
     asked = dict(request.query_params)
@@ -51,20 +55,22 @@ def authorize(
             f'<p><a href="?{html.escape(urlencode(asked | {"login": name}))}">Sign in as {name}</a>'
             for name in logins
         )
-        return HTMLResponse(f"<!doctype html><title>{provider}</title><h1>{provider}</h1>{links}")
+        return HTMLResponse(f"<!doctype html><title>{title}</title><h1>{title}</h1>{links}")
     code = secrets.token_urlsafe(24)
-    state.data[provider]["codes"][code] = {
+    grant = {
         "login": login,
         "redirect_uri": redirect_uri,
         "scope": asked.get("scope", ""),
         "nonce": asked.get("nonce"),
         "challenge": asked.get("code_challenge"),
         "challenge_method": asked.get("code_challenge_method"),
-        "expires_at": state.now() + 60,
+        "expires_at": part.now() + CODE_SECONDS,
     }
-    state.save()
+    part.put(CODE, code, grant)
+    part.save()
     back = {"code": code} | ({"state": asked["state"]} if "state" in asked else {})
-    return RedirectResponse(f"{redirect_uri}?{urlencode(back)}", 302)
+    joint = "&" if urlsplit(redirect_uri).query else "?"
+    return RedirectResponse(f"{redirect_uri}{joint}{urlencode(back)}", 302)
 
 
 def check_client(request: Request, form: dict[str, str], client: Client) -> None:
@@ -75,22 +81,24 @@ def check_client(request: Request, form: dict[str, str], client: Client) -> None
     """
     scheme, _, value = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "basic":
-        name, _, secret = base64.b64decode(value).decode().partition(":")
+        with suppress(ValueError):
+            value = base64.b64decode(value).decode()
+        name, _, secret = value.partition(":")
     else:
         name, secret = form.get("client_id", ""), form.get("client_secret", "")
-    if name != client.id or not secrets.compare_digest(secret, client.secret):
+    if name != client.id or not secrets.compare_digest(secret.encode(), client.secret.encode()):
         raise TokenRefused("invalid_client", "Unknown client or wrong secret.", 401)
 
 
-def redeem(state: State, provider: str, form: dict[str, str]) -> dict[str, Any]:
+def redeem(part: Part, form: dict[str, str]) -> Record:
     """The grant behind a code, which works once, for a minute, at the same redirect_uri.
 
     Raises:
         TokenRefused: it is not good (any more), or the PKCE verifier does not fit.
     """
-    grant: dict[str, Any] | None = state.data[provider]["codes"].pop(form.get("code", ""), None)
-    state.save()
-    if grant is None or grant["expires_at"] < state.now():
+    grant = part.pop(CODE, form.get("code", ""))
+    part.save()
+    if grant is None or grant["expires_at"] < part.now():
         raise TokenRefused("invalid_grant", "The code is unknown, used or expired.")
     if grant["redirect_uri"] != form.get("redirect_uri"):
         raise TokenRefused("invalid_grant", "The redirect_uri is not the one of the code.")
@@ -99,8 +107,63 @@ def redeem(state: State, provider: str, form: dict[str, str]) -> dict[str, Any]:
         fitting = base64.urlsafe_b64encode(digest).decode().rstrip("=")
         if grant["challenge_method"] != "S256" or fitting != grant["challenge"]:
             raise TokenRefused("invalid_grant", "The code_verifier does not fit.")
-    return grant
+    return {"login": grant["login"], "scope": grant["scope"], "nonce": grant["nonce"]}
 
 
-def bearer(request: Request) -> str:
-    return request.headers.get("authorization", "").removeprefix("Bearer ")
+def granted(part: Part, form: dict[str, str]) -> Record:
+    """The grant behind a code or a refresh token; each works once.
+
+    Raises:
+        TokenRefused: it is not good (any more).
+    """
+    match form.get("grant_type"):
+        case "authorization_code":
+            return redeem(part, form)
+        case "refresh_token":
+            grant = part.pop(REFRESH, form.get("refresh_token", ""))
+            part.save()
+            if grant is None or grant["expires_at"] < part.now():
+                raise TokenRefused("invalid_grant", "The refresh token is unknown or used.")
+            return grant
+        case _:
+            raise TokenRefused("unsupported_grant_type", "Unknown grant.")
+
+
+def issue(part: Part, grant: Record, *, lasts: int, refresh_lasts: int) -> dict[str, Any]:
+    """A token answer; both tokens are kept, for so many seconds by the simulated clock."""
+    access, refresh = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
+    part.put(ACCESS, access, grant | {"expires_at": part.now() + lasts, "refresh": refresh})
+    part.put(REFRESH, refresh, grant | {"expires_at": part.now() + refresh_lasts})
+    part.save()
+    return {
+        "access_token": access,
+        "token_type": "Bearer",
+        "expires_in": lasts,
+        "refresh_token": refresh,
+        "scope": grant["scope"],
+    }
+
+
+def revoke(part: Part, token: str) -> None:
+    """End a token; with an access token also the refresh token that came with it."""
+    held = part.pop(ACCESS, token)
+    part.pop(REFRESH, held["refresh"] if held else token)
+    part.save()
+
+
+def holder(request: Request, part: Part) -> Record | None:
+    """Whose access token the request carries."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    held = part.get(ACCESS, token) if scheme.lower() == "bearer" else None
+    return held if held is not None and held["expires_at"] > part.now() else None
+
+
+async def read_form(request: Request) -> dict[str, str]:
+    """The form of a token request, which must be one.
+
+    Raises:
+        TokenRefused: it is anything else.
+    """
+    if "application/x-www-form-urlencoded" not in request.headers.get("content-type", ""):
+        raise TokenRefused("invalid_request", "Send a form.")
+    return {name: str(value) for name, value in (await request.form()).items()}
