@@ -4,7 +4,6 @@ from datetime import datetime
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -22,13 +21,18 @@ class InboxMessage(Model):
     handled_at: Mapped[datetime] = mapped_column(server_default=sa.text("clock()"))
 
 
+_CLAIM = sa.text(
+    "INSERT INTO inbox (consumer, event_id, topic) VALUES (:consumer, :event_id, :topic)"
+    " ON CONFLICT DO NOTHING RETURNING true"
+)
+"""Said once, as text: building the statement anew would cost more than running it."""
+
+
 async def claim(session: AsyncSession, consumer: str, event_id: UUID, topic: str) -> bool:
     """True for the first who asks; a second waits for the first's transaction, then gets False."""
-    claimed = await session.execute(
-        insert(InboxMessage)
-        .values(consumer=consumer, event_id=event_id, topic=topic)
-        .on_conflict_do_nothing()
-        .returning(InboxMessage.event_id)
+    connection = await session.connection()
+    claimed = await connection.execute(
+        _CLAIM, {"consumer": consumer, "event_id": event_id, "topic": topic}
     )
     return claimed.scalar_one_or_none() is not None
 

@@ -49,8 +49,8 @@ __all__ = [
 BATCH_MESSAGES = 100
 IDLE_MS = 10
 """FastStream sleeps this long after it has waited this long in vain for a batch."""
-PARALLEL_PARTITIONS = 3
-"""Below the size of the connection pool, which jobs and deadlines share."""
+PARALLEL_PARTITIONS = 4
+"""One less than the connection pool has, for jobs and deadlines share it."""
 STOP_WITHIN_SECONDS = 15
 
 H = TypeVar("H", bound=Handler)

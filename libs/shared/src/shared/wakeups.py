@@ -51,7 +51,11 @@ class Notifier:
     def _after_commit(self, session: Session) -> None:
         # The end of a savepoint is announced as a commit too; nobody else sees its rows yet.
         if not session.in_nested_transaction() and session.info.pop(outbox.WAKE, False):
-            self._dirty.set()
+            self.ring()
+
+    def ring(self) -> None:
+        """Work has been committed."""
+        self._dirty.set()
 
     async def _run(self) -> None:
         while True:

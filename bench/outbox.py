@@ -1,0 +1,331 @@
+"""How fast the outbox relay is, and how late a consumer commits.
+
+`relay_ratio`: events per second of the relay over those of one raw idempotent aiokafka producer
+that calls send() for each of the same messages, from memory. Both take turns; medians. A relay
+turn counts from the first look at the table until the last row is marked.
+
+`p50_ms`, `p99_ms`: from the commit that records an event to the commit of the consumer that handled
+it, at a steady rate, through the relay, the broker and the inbox of a worker process.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import statistics
+import sys
+import tempfile
+import time
+from asyncio.subprocess import DEVNULL
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, ClassVar
+from uuid import UUID, uuid4
+
+import asyncpg
+import httpx
+import sqlalchemy as sa
+import uvloop
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from asyncpg.pool import PoolConnectionProxy
+from confluent_kafka.admin import AdminClient, NewTopic
+from faststream.kafka import KafkaBroker
+from pydantic import SecretStr
+from pydantic_settings import SettingsConfigDict
+
+from shared import kafka, worker
+from shared.events import Envelope, Event
+from shared.ids import new_id
+from shared.migrations import create_infrastructure_v1
+from shared.relay import Relay
+from shared.settings import ServiceSettings
+from shared.testing import Stack
+from shared.wakeups import Notifier
+
+EVENTS = 30_000
+KEYS = 3_000
+TURNS = 5
+PARTITIONS = 12
+RATE_PER_SECOND = 300
+RATE_SECONDS = 30
+WARM_UP_SECONDS = 5
+
+Message = tuple[str, bytes, dict[str, str]]
+
+_ROLES = """
+CREATE ROLE bench_owner LOGIN PASSWORD 'dev-owner';
+CREATE ROLE bench_app LOGIN PASSWORD 'dev-app';
+ALTER ROLE bench_owner SET search_path = bench;
+ALTER ROLE bench_app SET search_path = bench;
+CREATE SCHEMA bench AUTHORIZATION bench_owner;
+GRANT USAGE ON SCHEMA bench TO bench_app;
+"""
+
+
+class Settings(ServiceSettings):
+    model_config = SettingsConfigDict(env_prefix="BENCH_", frozen=True, extra="ignore")
+
+    def environment_variables(self) -> dict[str, str]:
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        return {
+            f"BENCH_{name.upper()}": str(
+                value.get_secret_value() if isinstance(value, SecretStr) else value
+            )
+            for name, value in values.items()
+            if value is not None and name != "trusted_proxies"
+        }
+
+
+class Measured(Event):
+    """About the size of an `offer.accepted`."""
+
+    topic: ClassVar[str] = "bench.measured"
+    source: ClassVar[str] = "bench"
+    aggregate_field: ClassVar[str] = "root_offer_id"
+
+    root_offer_id: UUID
+    number: int
+    filling: str = "x" * 500
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
+
+
+async def prepare(stack: Stack) -> Settings:
+    """A schema and topics of the bench's own."""
+    say("starting Kafka …")
+    stack.start("kafka")
+    server = await asyncpg.connect(stack.superuser_dsn("postgres"))
+    await server.execute("CREATE DATABASE bench")
+    await server.close()
+    superuser_dsn = stack.superuser_dsn("bench")
+    server = await asyncpg.connect(superuser_dsn)
+    await server.execute(_ROLES)
+    await server.close()
+    address = superuser_dsn.rpartition("@")[2]
+    engine = sa.create_engine(f"postgresql+psycopg://bench_owner:dev-owner@{address}")
+    with engine.begin() as connection:
+        create_infrastructure_v1(Operations(MigrationContext.configure(connection)), "bench")
+    engine.dispose()
+    login: dict[str, str | int | float | bool] = {
+        "bootstrap.servers": stack.kafka_bootstrap,
+        "security.protocol": "SASL_PLAINTEXT",
+        "sasl.mechanisms": "SCRAM-SHA-512",
+        "sasl.username": "admin",
+        "sasl.password": stack.kafka_password("admin"),
+    }
+    topics = [NewTopic(name, PARTITIONS, 1) for name in (Measured.topic, "bench.raw", "admin.dlq")]
+    client = AdminClient(login)
+    for made in client.create_topics(topics).values():
+        made.result(30)
+    return Settings.model_validate(
+        {
+            "environment": "test",
+            "database_url": f"postgresql://bench_app:dev-app@{address}",
+            "ops_port": free_port(),
+            "public_url": "http://127.0.0.1",
+            "jwt_issuer": "http://127.0.0.1",
+            "jwks_url": "http://127.0.0.1/jwks.json",
+            "kafka_bootstrap_servers": stack.kafka_bootstrap,
+            "kafka_username": "admin",
+            "kafka_password": stack.kafka_password("admin"),
+            "kafka_use_ssl": False,
+        }
+    )
+
+
+def _message(event: Measured) -> Message:
+    headers = Envelope(
+        event_id=new_id(),
+        type=event.topic,
+        source=event.source,
+        subject=event.aggregate_id,
+        time=datetime.now(UTC),
+        sequence=event.number,
+    ).headers()
+    return event.key, event.model_dump_json().encode(), headers
+
+
+def messages() -> list[Message]:
+    """Key, body and headers as `outbox.record` writes them."""
+    keys = [uuid4() for _ in range(KEYS)]
+    events = [
+        Measured(version=1, root_offer_id=keys[number % KEYS], number=number)
+        for number in range(EVENTS)
+    ]
+    return [_message(event) for event in events]
+
+
+async def raw_turn(stack: Stack, batch: list[Message]) -> float:
+    """Events per second of send() on each message, until the last is acknowledged."""
+    ready = [
+        (key.encode(), body, [(name, text.encode()) for name, text in headers.items()])
+        for key, body, headers in batch
+    ]
+    async with stack.producer("admin") as producer:
+        await producer.send_and_wait("bench.raw", b"connected")
+        started = time.perf_counter()
+        acknowledged = [
+            await producer.send("bench.raw", body, key=key, headers=headers)
+            for key, body, headers in ready
+        ]
+        await asyncio.gather(*acknowledged)
+        return len(ready) / (time.perf_counter() - started)
+
+
+async def relay_turn(settings: Settings, batch: list[Message]) -> float:
+    """Events per second from the table to the mark, for a relay that is already connected."""
+    owner_url = settings.asyncpg_url.replace("bench_app:dev-app", "bench_owner:dev-owner")
+    connection = await asyncpg.connect(owner_url)
+    await connection.execute("TRUNCATE outbox")
+    relay = Relay(settings)
+    running = asyncio.create_task(relay.run())
+    try:
+        await _record(connection, batch[:1])
+        await _until_published(connection)
+        async with connection.transaction():
+            await _record(connection, batch)
+            await connection.execute("ANALYZE outbox")
+        started = time.perf_counter()
+        relay.wake.set()
+        await _until_published(connection)
+        return len(batch) / (time.perf_counter() - started)
+    finally:
+        relay.stop()
+        await running
+        await connection.close()
+
+
+async def _record(
+    connection: asyncpg.Connection | PoolConnectionProxy, batch: list[Message]
+) -> None:
+    await connection.copy_records_to_table(
+        "outbox",
+        columns=["event_id", "aggregate_id", "sequence", "topic", "key", "payload", "headers"],
+        records=[
+            (uuid4(), str(uuid4()), 1, Measured.topic, key, body, json.dumps(headers))
+            for key, body, headers in batch
+        ],
+    )
+
+
+async def _until_published(connection: asyncpg.Connection) -> None:
+    pending = "SELECT EXISTS (SELECT FROM outbox WHERE published_at IS NULL)"
+    while await connection.fetchval(pending):
+        await asyncio.sleep(0.005)
+
+
+def work() -> None:
+    """The worker process whose commits are measured: it writes them down when it ends."""
+    committed_at: dict[int, float] = {}
+
+    def subscribe(broker: KafkaBroker) -> None:
+        subscriber = kafka.facts(broker, settings, Measured)
+
+        @subscriber(filter=kafka.is_a(Measured))
+        async def note_when_measured(event: Measured) -> None:
+            @sa.event.listens_for(kafka.current_session().sync_session, "after_commit", once=True)
+            def _committed(_session: Any) -> None:
+                committed_at.setdefault(event.number, time.clock_gettime(time.CLOCK_MONOTONIC))
+
+    async def write_down() -> None:
+        await asyncio.to_thread(
+            Path(os.environ["BENCH_OUTPUT"]).write_text, json.dumps(committed_at)
+        )
+
+    settings = Settings()
+    worker.run(
+        settings, lambda _settings, _sessions: worker.WorkerParts(subscribe, close=write_down)
+    )
+
+
+@contextlib.asynccontextmanager
+async def working(settings: Settings, output: str) -> AsyncIterator[None]:
+    """A worker process, from when it is ready until it has ended."""
+    environment = settings.environment_variables() | {"BENCH_OUTPUT": output}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, __file__, "--worker", env=os.environ | environment, stdout=DEVNULL
+    )
+    try:
+        async with httpx.AsyncClient() as client, asyncio.timeout(30):
+            while True:
+                with contextlib.suppress(httpx.HTTPError):
+                    ready = await client.get(f"http://127.0.0.1:{settings.ops_port}/health/ready")
+                    if ready.status_code == 200:
+                        break
+                await asyncio.sleep(0.1)
+        yield
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def latencies(settings: Settings) -> list[float]:
+    """Milliseconds from each event's commit to the consumer's; the warm-up does not count."""
+    total = RATE_PER_SECOND * (WARM_UP_SECONDS + RATE_SECONDS)
+    batch = [Measured(version=1, root_offer_id=uuid4(), number=number) for number in range(total)]
+    asked_at: list[float] = [0.0] * total
+    writing: set[asyncio.Task[None]] = set()
+
+    async def record(event: Measured) -> None:
+        async with pool.acquire() as connection:
+            asked_at[event.number] = time.clock_gettime(time.CLOCK_MONOTONIC)
+            await _record(connection, [_message(event)])
+        notifier.ring()
+
+    with tempfile.NamedTemporaryFile() as file:
+        async with (
+            asyncpg.create_pool(settings.asyncpg_url, min_size=4, max_size=4) as pool,
+            working(settings, file.name),
+            Notifier(settings) as notifier,
+        ):
+            started = time.perf_counter()
+            for event in batch:
+                due = started + event.number / RATE_PER_SECOND
+                await asyncio.sleep(max(0.0, due - time.perf_counter()))
+                task = asyncio.create_task(record(event))
+                writing.add(task)
+                task.add_done_callback(writing.discard)
+                if event.number % (10 * RATE_PER_SECOND) == 0:
+                    say(f"  {event.number / RATE_PER_SECOND:.0f} s")
+            await asyncio.gather(*writing)
+            async with asyncio.timeout(60):
+                while await pool.fetchval("SELECT count(*) FROM inbox") < total:
+                    await asyncio.sleep(0.2)
+        committed_at = {int(number): at for number, at in json.load(file).items()}
+    first = WARM_UP_SECONDS * RATE_PER_SECOND
+    return [(committed_at[number] - asked_at[number]) * 1000 for number in range(first, total)]
+
+
+async def measure(stack: Stack) -> str:
+    settings = await prepare(stack)
+    batch = messages()
+    ratios = []
+    for turn in range(TURNS):
+        raw, relayed = await raw_turn(stack, batch), await relay_turn(settings, batch)
+        ratios.append((raw, relayed))
+        say(f"turn {turn + 1}/{TURNS}: raw {raw:,.0f}/s, relay {relayed:,.0f}/s")
+    raw, relayed = (statistics.median(column) for column in zip(*ratios, strict=True))
+    say(f"{RATE_PER_SECOND} events/s for {WARM_UP_SECONDS} + {RATE_SECONDS} s …")
+    waited = await latencies(settings)
+    p50, p99 = (statistics.quantiles(waited, n=100)[rank - 1] for rank in (50, 99))
+    say(f"{len(waited)} events, slowest {max(waited):.1f} ms")
+    return f"relay_ratio={relayed / raw:.2f} p50_ms={p50:.1f} p99_ms={p99:.1f}"
+
+
+if __name__ == "__main__":
+    if "--worker" in sys.argv:
+        work()
+        sys.exit()
+    with Stack.started() as started:
+        print(uvloop.run(measure(started)))
