@@ -107,17 +107,22 @@ async def _world(start: Start) -> AsyncIterator[str]:
     await served.stop()
 
 
-@pytest.fixture
-async def world(_world: str) -> str:
-    """The address of simulators that have forgotten everything."""
-    async with httpx.AsyncClient(base_url=_world) as http:
-        for name in ("stripe", "discord", "roblox"):
-            await http.post(f"/{name}/_sim/reset")
-    return _world
+@pytest.fixture(scope="session")
+async def _http(_world: str) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=_world, timeout=5) as http:
+        yield http
 
 
 @pytest.fixture
-async def receiver(_receiver: Receiver, world: str) -> Receiver:
+async def control(_http: httpx.AsyncClient) -> httpx.AsyncClient:
+    """Reaches simulators that have forgotten everything."""
+    for name in ("stripe", "discord", "roblox"):
+        await _http.post(f"/{name}/_sim/reset")
+    return _http
+
+
+@pytest.fixture
+async def receiver(_receiver: Receiver, control: httpx.AsyncClient) -> Receiver:
     _receiver.status = 200
     _receiver.events.clear()
     return _receiver
@@ -138,15 +143,14 @@ def connect() -> Callable[[str], stripe.StripeClient]:
     return client_of
 
 
-@pytest.fixture
-def client(world: str) -> stripe.StripeClient:
-    return client_of(world)
+@pytest.fixture(scope="session")
+def _sdk(_world: str) -> stripe.StripeClient:
+    return client_of(_world)
 
 
 @pytest.fixture
-async def control(world: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=world, timeout=5) as http:
-        yield http
+def client(_sdk: stripe.StripeClient, control: httpx.AsyncClient) -> stripe.StripeClient:
+    return _sdk
 
 
 class Shop:

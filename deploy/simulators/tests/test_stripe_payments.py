@@ -203,3 +203,16 @@ async def test_metadata_is_merged(client: Any, shop: Any) -> None:
     assert (await update(intent.id, {"metadata": ""})).metadata.to_dict() == {}
     with pytest.raises(stripe.InvalidRequestError):
         await update(intent.id, {"metadata": {"k" * 41: "v"}})
+
+
+async def test_ids_become_objects_when_asked_for(client: Any, shop: Any) -> None:
+    paid = await shop.paid()
+    path = "latest_charge.balance_transaction"
+    one = await client.v1.payment_intents.retrieve_async(paid.id, {"expand": [path]})
+    assert one.latest_charge.balance_transaction.net == 436_920
+    listed = await client.v1.payment_intents.list_async({"expand": ["data.latest_charge"]})
+    assert [intent.latest_charge.id for intent in listed.data] == [paid.latest_charge]
+    with pytest.raises(stripe.InvalidRequestError) as refusal:
+        await shop.intent(expand=["mood"])
+    assert refusal.value.param == "expand"
+    assert len((await client.v1.payment_intents.list_async()).data) == 1

@@ -97,7 +97,7 @@ class Faults:
         seen: dict[str, Any] = {
             "method": scope["method"],
             "path": path,
-            "idempotency_key": headers.get(b"idempotency-key", b"").decode() or None,
+            "idempotency_key": headers.get(b"idempotency-key", b"").decode("latin-1") or None,
             "status": None,
         }
         self.requests.append(seen)

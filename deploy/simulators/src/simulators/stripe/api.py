@@ -127,7 +127,7 @@ class StripeApi:
         if api_key.startswith("pk_test_") and endpoint.for_browsers:
             intent = self._part.get("payment_intent", request.path_params["id"]) or {}
             secret = str(raw.get("client_secret", ""))
-            if not intent or not compare_digest(secret, str(intent["client_secret"])):
+            if not intent or not _is_same(secret, str(intent["client_secret"])):
                 raise StripeRefused(
                     401,
                     "The client_secret provided does not match any associated PaymentIntent.",
@@ -141,7 +141,7 @@ class StripeApi:
                 "This API call cannot be made with a publishable API key.",
                 code="secret_key_required",
             )
-        if not compare_digest(api_key, self._api_key):
+        if not _is_same(api_key, self._api_key):
             raise StripeRefused(401, "Invalid API Key provided.")
         if request.headers.get("stripe-version") != API_VERSION:
             raise StripeRefused(400, f"Invalid Stripe API version: send {API_VERSION}.")
@@ -166,6 +166,10 @@ class StripeApi:
             return error.response(make_id("req"))
         self._finish()
         return HTMLResponse(f"<!doctype html><title>Your bank</title><h1>{outcome}</h1>")
+
+
+def _is_same(given: str, secret: str) -> bool:
+    return compare_digest(given.encode(), secret.encode())
 
 
 def _api_key(request: Request) -> str:

@@ -43,6 +43,19 @@ class Endpoint:
 
 PAGE = "limit starting_after ending_before expand"
 _UPDATES = "metadata description expand"
+_EXPANDABLE = frozenset(
+    {
+        "balance_transaction",
+        "charge",
+        "data",
+        "destination",
+        "latest_charge",
+        "payment_intent",
+        "source",
+        "source_transaction",
+        "transfer",
+    }
+)
 
 
 def check(endpoint: Endpoint, call: Call) -> None:
@@ -51,6 +64,9 @@ def check(endpoint: Endpoint, call: Call) -> None:
     if ignored:
         name = min(ignored)
         raise StripeRefused(400, f"The simulator does not do {name}.", param=name)
+    for path in call.params.get("expand", []):
+        if not _EXPANDABLE.issuperset(path.split(".")):
+            raise StripeRefused(400, f"This property cannot be expanded ({path}).", param="expand")
     if call.account != PLATFORM and not endpoint.of_accounts:
         raise StripeRefused(400, "The simulator does not do this for connected accounts.")
 

@@ -85,7 +85,8 @@ class Webhooks:
             "last_status": statuses[-1] if statuses else None,
         }
         self._part.put(_KIND, event_id, row)
-        self._part.put("event", event_id, event | {"pending_webhooks": 0 if is_done else 1})
+        if is_done:
+            self._part.put("event", event_id, event | {"pending_webhooks": 0})
         self._part.save()
 
     async def send(self, client: httpx.AsyncClient, event: Record) -> int:
