@@ -38,8 +38,13 @@ logs: $(READY) ## follow the logs of the stack, or of one process: NAME=...
 migrate: $(READY) ## bring the schemas of the running stack to the newest revision
 	@$(BIN)/bloxtr8 migrate
 
-test: $(READY) ## run every test, against a stack of its own
-	@$(BIN)/pytest -n 3 --dist loadgroup
+# Stories mostly wait and services' own tests mostly compute, so the two go side by side, each with
+# a stack of its own; the stories' report is shown when both are done.
+test: $(READY) ## run every test, against stacks of their own
+	@stories=$$(mktemp); \
+	$(BIN)/pytest tests > $$stories 2>&1 & waiting=$$!; \
+	$(BIN)/pytest libs services deploy; code=$$?; \
+	wait $$waiting || code=1; cat $$stories; rm -f $$stories; exit $$code
 
 check: $(READY) ## lint, types, architecture, event schemas, compose file, image recipe
 	$(call say,ruff)

@@ -20,18 +20,6 @@ def pytest_configure() -> None:
     )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For `-n`: what needs the whole stack stays together, so that it is started once, and
-    waits while the services' own tests compute.
-    """
-    for item in items:
-        if "stack" in getattr(item, "fixturenames", ()):
-            group = "stack"
-        else:
-            group = item.nodeid.partition("/")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Stack]:
     """The stack with PostgreSQL running."""
