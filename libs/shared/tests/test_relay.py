@@ -89,6 +89,42 @@ async def test_parallel_writers_keep_each_aggregate_in_order(
     assert_ordered(events)
 
 
+_MANY_OTHERS = """
+    INSERT INTO outbox (event_id, aggregate_id, sequence, topic, key, payload, headers)
+    SELECT id, id::text, 1, 'probe.relayed', id::text, '{}',
+        jsonb_build_object('ce_id', id, 'ce_subject', id, 'ce_sequence', '1')
+    FROM (SELECT gen_random_uuid() AS id FROM generate_series(1, 400)) AS ids
+"""
+
+
+async def test_an_event_that_was_committed_late_goes_before_what_came_next(
+    kafka_stack: Stack,
+    settings: ProbeSettings,
+    sessions: Sessions,
+    owner: asyncpg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(relay, "PAGE_ROWS", 10)
+    thing_id = uuid4()
+
+    async def some_published() -> None:
+        assert await owner.fetchval("SELECT count(*) FROM outbox WHERE published_at IS NOT NULL")
+
+    async with sessions() as late:
+        # Its id is lower than those of all the others, which can be seen before it.
+        await outbox.record(late, Relayed(version=1, thing_id=thing_id, number=0))
+        await owner.execute(_MANY_OTHERS)
+        async with relaying(settings):
+            await eventually(some_published)
+            await late.commit()
+            await record(sessions, thing_id, 1)
+            assert await owner.fetchval("SELECT count(*) FROM outbox WHERE published_at IS NULL")
+            await eventually(lambda: all_published(owner))
+    events, repeats = await first_occurrences(kafka_stack, owner)
+    assert (len(events), repeats) == (402, 0)
+    assert_ordered(events)
+
+
 async def test_a_relay_that_is_killed_anywhere_loses_nothing_and_swaps_nothing(
     kafka_stack: Stack,
     settings: ProbeSettings,

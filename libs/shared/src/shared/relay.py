@@ -1,8 +1,8 @@
 """Publishes the outbox in order, at least once; the set of unpublished rows is its only state.
 
 One relay leads per schema, by a row lease with a fence: a session lock would let a frozen holder
-block the service. Rows are read by `published_at IS NULL` and never by "id past the last one
-published", because ids are given before commits and become visible out of order. Pages are
+block the service. Rows are read by `published_at IS NULL` and never by "behind the last id",
+because ids are given before commits and become visible out of order. Pages are
 settled in the order they were sent, and behind the first failure in a partition nothing is
 marked, so that a resend cannot swap two events of one aggregate.
 """
@@ -31,12 +31,12 @@ from shared.settings import ServiceSettings
 
 PAGE_ROWS = 1000
 PAGES_AHEAD = 2
-PAGES_PER_DRAIN = 50
 POLL_SECONDS = 0.25
 LEASE_SECONDS = 10
 RENEW_SECONDS = 3
 ACK_WITHIN_SECONDS = 30
 METADATA_WITHIN_SECONDS = 5
+FORGET_MISSING_SECONDS = 30
 RESTART_SECONDS = 1
 
 _CLAIM = f"""
@@ -54,7 +54,7 @@ _RELEASE = """
 """
 _PENDING = """
     SELECT id, topic, key, payload, headers FROM outbox
-    WHERE published_at IS NULL AND id > $1 ORDER BY id LIMIT $2
+    WHERE published_at IS NULL AND id <> ALL($1::bigint[]) ORDER BY id LIMIT $2
 """
 _MARK = "UPDATE outbox SET published_at = clock() WHERE id = ANY($1::bigint[])"
 
@@ -103,6 +103,7 @@ class Relay:
         self._holder: UUID = new_id()
         self._fence = 0
         self._lease_ends = 0.0
+        self._missing: dict[str, float] = {}
         self._is_stopping = False
         self.wake = asyncio.Event()
 
@@ -176,23 +177,25 @@ class Relay:
     ) -> None:
         """Publish until no row is pending; pages are read ahead while acknowledgements travel.
 
+        Each look is at all that is pending and not under way. "Behind the last id" would miss a row
+        that was committed late and send what its aggregate did next before it.
+
         Raises:
             NotPublished: for some partition; what the others acknowledged is marked.
         """
-        last, ahead, broken = 0, deque[list[Batch]](), set[Partition]()
-        for _ in range(PAGES_PER_DRAIN):
+        ahead, held, broken = deque[list[Batch]](), list[int](), set[Partition]()
+        while True:
             await self._keep_lease(marker)
-            rows = await reader.fetch(_PENDING, last, PAGE_ROWS)
-            if not rows or self._is_stopping:
+            rows: list[asyncpg.Record] = []
+            if not broken and not self._is_stopping:
+                under_way = [number for page in ahead for batch in page for number in batch.ids]
+                rows = await reader.fetch(_PENDING, under_way + held, PAGE_ROWS)
+            if rows:
+                ahead.append(await self._send(marker, producer, rows, held))
+            elif not ahead:
                 break
-            last = rows[-1]["id"]
-            ahead.append(await self._send(marker, producer, rows))
-            if len(ahead) > PAGES_AHEAD:
+            if not rows or len(ahead) > PAGES_AHEAD:
                 await self._settle(marker, ahead.popleft(), broken)
-            if broken:
-                break
-        while ahead:
-            await self._settle(marker, ahead.popleft(), broken)
         if broken:
             raise NotPublished(", ".join(f"{topic}/{number}" for topic, number in sorted(broken)))
 
@@ -201,7 +204,9 @@ class Relay:
         marker: asyncpg.Connection,
         producer: AIOKafkaProducer,
         rows: list[asyncpg.Record],
+        held: list[int],
     ) -> list[Batch]:
+        """Hand the rows to the producer; those whose topic is missing are added to `held`."""
         crash.point("relay.before_send")
         sent: list[Batch] = []
 
@@ -220,7 +225,7 @@ class Relay:
             if topic not in counts:
                 counts[topic] = await self._partitions(producer, topic, marker)
             if not counts[topic]:
-                sent.append(Batch((topic, -1), [row["id"]], _refused()))
+                held.append(row["id"])
                 continue
             partition = (topic, _hash(key) % counts[topic])
             headers = [(name, text.encode()) for name, text in json.loads(row["headers"]).items()]
@@ -241,11 +246,16 @@ class Relay:
         self, producer: AIOKafkaProducer, topic: str, marker: asyncpg.Connection
     ) -> int:
         """How many the topic has; 0 when it is missing or not ours to write."""
+        if time.monotonic() < self._missing.get(topic, 0.0):
+            return 0
         try:
             asking = producer.partitions_for(topic)
             return len(await self._within(METADATA_WITHIN_SECONDS, asking, marker))
         except (KafkaError, TimeoutError) as error:
-            log.error("relay.no_such_topic", topic=topic, reason=type(error).__name__)  # noqa: TRY400 - the reason says it all
+            # Asking takes long, and all other topics wait meanwhile.
+            self._missing[topic] = time.monotonic() + FORGET_MISSING_SECONDS
+            reason = type(error).__name__
+            log.error("relay.no_such_topic", topic=topic, reason=reason)  # noqa: TRY400 - no stack
             return 0
 
     async def _settle(
@@ -254,7 +264,7 @@ class Relay:
         """Wait for the page's acknowledgements and mark the acknowledged rows. Behind the first
         failure in a partition nothing is marked; such partitions are added to `broken`.
         """
-        if not broken:
+        if page and not broken:
             waiting = asyncio.wait([batch.acknowledged for batch in page])
             with contextlib.suppress(TimeoutError):
                 await self._within(ACK_WITHIN_SECONDS, waiting, marker)
@@ -291,13 +301,6 @@ class Relay:
             return task.result()
         finally:
             task.cancel()
-
-
-def _refused() -> asyncio.Future[Any]:
-    """What stands for the acknowledgement of a row that could not be sent."""
-    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    future.cancel()
-    return future
 
 
 @contextlib.asynccontextmanager
