@@ -21,7 +21,7 @@ from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -35,6 +35,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from faststream.kafka import KafkaBroker
 from pydantic import SecretStr
 from pydantic_settings import SettingsConfigDict
+from sqlalchemy.orm import Session
 
 from shared import kafka, worker
 from shared.events import Envelope, Event
@@ -124,7 +125,10 @@ async def prepare(stack: Stack) -> Settings:
         "sasl.username": "admin",
         "sasl.password": stack.kafka_password("admin"),
     }
-    topics = [NewTopic(name, PARTITIONS, 1) for name in (Measured.topic, "bench.raw", "admin.dlq")]
+    topics = [
+        NewTopic(name, PARTITIONS, 1)
+        for name in (Measured.topic, "bench.raw", "bench.relayed", "admin.dlq")
+    ]
     client = AdminClient(login)
     for made in client.create_topics(topics).values():
         made.result(30)
@@ -191,10 +195,10 @@ async def relay_turn(settings: Settings, batch: list[Message]) -> float:
     relay = Relay(settings)
     running = asyncio.create_task(relay.run())
     try:
-        await _record(connection, batch[:1])
+        await _record(connection, "bench.relayed", batch[:1])
         await _until_published(connection)
         async with connection.transaction():
-            await _record(connection, batch)
+            await _record(connection, "bench.relayed", batch)
             await connection.execute("ANALYZE outbox")
         started = time.perf_counter()
         relay.wake.set()
@@ -207,13 +211,13 @@ async def relay_turn(settings: Settings, batch: list[Message]) -> float:
 
 
 async def _record(
-    connection: asyncpg.Connection | PoolConnectionProxy, batch: list[Message]
+    connection: asyncpg.Connection | PoolConnectionProxy, topic: str, batch: list[Message]
 ) -> None:
     await connection.copy_records_to_table(
         "outbox",
         columns=["event_id", "aggregate_id", "sequence", "topic", "key", "payload", "headers"],
         records=[
-            (uuid4(), str(uuid4()), 1, Measured.topic, key, body, json.dumps(headers))
+            (uuid4(), str(uuid4()), 1, topic, key, body, json.dumps(headers))
             for key, body, headers in batch
         ],
     )
@@ -229,14 +233,18 @@ def work() -> None:
     """The worker process whose commits are measured: it writes them down when it ends."""
     committed_at: dict[int, float] = {}
 
+    @sa.event.listens_for(Session, "after_commit")
+    def _committed(session: Session) -> None:
+        number = session.info.pop("measured", None)
+        if number is not None:
+            committed_at.setdefault(number, time.clock_gettime(time.CLOCK_MONOTONIC))
+
     def subscribe(broker: KafkaBroker) -> None:
         subscriber = kafka.facts(broker, settings, Measured)
 
         @subscriber(filter=kafka.is_a(Measured))
         async def note_when_measured(event: Measured) -> None:
-            @sa.event.listens_for(kafka.current_session().sync_session, "after_commit", once=True)
-            def _committed(_session: Any) -> None:
-                committed_at.setdefault(event.number, time.clock_gettime(time.CLOCK_MONOTONIC))
+            kafka.current_session().info["measured"] = event.number
 
     async def write_down() -> None:
         await asyncio.to_thread(
@@ -280,7 +288,7 @@ async def latencies(settings: Settings) -> list[float]:
     async def record(event: Measured) -> None:
         async with pool.acquire() as connection:
             asked_at[event.number] = time.clock_gettime(time.CLOCK_MONOTONIC)
-            await _record(connection, [_message(event)])
+            await _record(connection, event.topic, [_message(event)])
         notifier.ring()
 
     with tempfile.NamedTemporaryFile() as file:
