@@ -12,7 +12,7 @@ import psutil
 import pytest
 from libs.shared.tests.conftest import Start
 
-from shared import outbox, relay
+from shared import leases, outbox, relay
 from shared.database import Sessions
 from shared.relay import Relay
 from shared.testing import Stack, eventually
@@ -170,7 +170,7 @@ async def test_a_frozen_leader_is_replaced_and_does_not_lead_again(
     async with started(settings) as frozen:
         await eventually(lambda: lead_by(owner, fence + 1))
         frozen.send_signal(signal.SIGSTOP)
-        thaws_at = asyncio.get_running_loop().time() + relay.RENEW_SECONDS
+        thaws_at = asyncio.get_running_loop().time() + leases.RENEW_SECONDS
         await expire_lease(owner)
         async with relaying(settings):
             await eventually(lambda: lead_by(owner, fence + 2))

@@ -1,9 +1,8 @@
 """Publishes the outbox in order, at least once; the set of unpublished rows is its only state.
 
-One relay leads per schema, by a row lease with a fence: a session lock would let a frozen holder
-block the service. Rows are read by `published_at IS NULL` and never by "behind the last id",
-because ids are given before commits and become visible out of order. Pages are
-settled in the order they were sent, and behind the first failure in a partition nothing is
+One relay leads per schema, by a row lease. Rows are read by `published_at IS NULL` and never by
+"behind the last id", because ids are given before commits and become visible out of order. Pages
+are settled in the order they were sent, and behind the first failure in a partition nothing is
 marked, so that a resend cannot swap two events of one aggregate.
 """
 
@@ -13,9 +12,9 @@ import functools
 import json
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -26,32 +25,18 @@ from prometheus_client import Counter
 
 from shared import crash, outages, telemetry
 from shared.ids import new_id
+from shared.leases import Lease, LeaseLost
 from shared.producer import kafka_producer
 from shared.settings import ServiceSettings
 
 PAGE_ROWS = 1000
 PAGES_AHEAD = 2
 POLL_SECONDS = 0.25
-LEASE_SECONDS = 10
-RENEW_SECONDS = 3
 ACK_WITHIN_SECONDS = 30
 METADATA_WITHIN_SECONDS = 5
 FORGET_MISSING_SECONDS = 30
 RESTART_SECONDS = 1
 
-_CLAIM = f"""
-    UPDATE relay_leases SET holder = $1, fence = fence + 1,
-        lease_until = clock() + interval '{LEASE_SECONDS} seconds'
-    WHERE name = 'outbox'
-        AND (lease_until IS NULL OR lease_until < clock() OR holder = $1) RETURNING fence
-"""  # noqa: S608 - constants of ours
-_RENEW = f"""
-    UPDATE relay_leases SET lease_until = clock() + interval '{LEASE_SECONDS} seconds'
-    WHERE name = 'outbox' AND holder = $1 AND fence = $2 AND lease_until >= clock() RETURNING true
-"""  # noqa: S608 - constants of ours
-_RELEASE = """
-    UPDATE relay_leases SET lease_until = NULL WHERE name = 'outbox' AND holder = $1 AND fence = $2
-"""
 _PENDING = """
     SELECT id, topic, key, payload, headers FROM outbox
     WHERE published_at IS NULL AND id <> ALL($1::bigint[]) ORDER BY id LIMIT $2
@@ -63,12 +48,7 @@ FAILURES = (*outages.DATABASE, KafkaError)
 log = telemetry.get_logger()
 published_total = Counter("relay_published_total", "Outbox rows acknowledged by the broker.")
 
-T = TypeVar("T")
 Partition = tuple[str, int]
-
-
-class LeaseLost(Exception):
-    """Another relay leads now; at worst it sends some rows a second time."""
 
 
 class NotPublished(Exception):
@@ -95,15 +75,22 @@ class Batch:
         return future.done() and not future.cancelled() and future.exception() is None
 
 
+@dataclass(frozen=True)
+class Page:
+    """Batches of one look at the table, and the task that settles them after the page before."""
+
+    batches: list[Batch]
+    settled: asyncio.Task[None]
+
+
 class Relay:
     """The outbox relay of one worker process; it works when it holds the lease."""
 
     def __init__(self, settings: ServiceSettings) -> None:
         self._settings = settings
         self._holder: UUID = new_id()
-        self._fence = 0
-        self._lease_ends = 0.0
         self._missing: dict[str, float] = {}
+        """Topics, and when to ask for them again."""
         self._is_stopping = False
         self.wake = asyncio.Event()
 
@@ -133,46 +120,22 @@ class Relay:
             marker = await stack.enter_async_context(_connection(url))
             # A mark that is lost in a crash costs a duplicate, which the inbox absorbs.
             await marker.execute("SET synchronous_commit = off")
-            while not await self._claim(marker):
+            lease = Lease(marker, "outbox", self._holder)
+            while not await lease.claim():
                 if self._is_stopping:
                     return
                 await asyncio.sleep(RESTART_SECONDS)
-            stack.push_async_callback(self._release, marker)
+            stack.push_async_callback(lease.release)
             reader = await stack.enter_async_context(_connection(url))
             producer = await stack.enter_async_context(kafka_producer(self._settings))
             while not self._is_stopping:
-                await self._drain(reader, marker, producer)
+                await self._drain(reader, lease, producer)
                 await self._rest(POLL_SECONDS)
-
-    async def _claim(self, connection: asyncpg.Connection) -> bool:
-        asked = time.monotonic()
-        fence = await connection.fetchval(_CLAIM, self._holder)
-        if fence is None:
-            return False
-        self._fence, self._lease_ends = fence, asked + LEASE_SECONDS
-        return True
-
-    async def _keep_lease(self, connection: asyncpg.Connection) -> None:
-        """Renew in time.
-
-        Raises:
-            LeaseLost: it ran out, for example while this process was frozen.
-        """
-        asked = time.monotonic()
-        if asked < self._lease_ends - LEASE_SECONDS + RENEW_SECONDS:
-            return
-        if not await connection.fetchval(_RENEW, self._holder, self._fence):
-            raise LeaseLost
-        self._lease_ends = asked + LEASE_SECONDS
-
-    async def _release(self, connection: asyncpg.Connection) -> None:
-        with contextlib.suppress(*FAILURES):
-            await connection.execute(_RELEASE, self._holder, self._fence, timeout=5)
 
     async def _drain(
         self,
         reader: asyncpg.Connection,
-        marker: asyncpg.Connection,
+        lease: Lease,
         producer: AIOKafkaProducer,
     ) -> None:
         """Publish until no row is pending; pages are read ahead while acknowledgements travel.
@@ -183,25 +146,52 @@ class Relay:
         Raises:
             NotPublished: for some partition; what the others acknowledged is marked.
         """
-        ahead, held, broken = deque[list[Batch]](), list[int](), set[Partition]()
-        while True:
-            await self._keep_lease(marker)
-            rows: list[asyncpg.Record] = []
-            if not broken and not self._is_stopping:
-                under_way = [number for page in ahead for batch in page for number in batch.ids]
-                rows = await reader.fetch(_PENDING, under_way + held, PAGE_ROWS)
-            if rows:
-                ahead.append(await self._send(marker, producer, rows, held))
-            elif not ahead:
-                break
-            if not rows or len(ahead) > PAGES_AHEAD:
-                await self._settle(marker, ahead.popleft(), broken)
+        ahead, held, broken = deque[Page](), list[int](), set[Partition]()
+        self._missing = {topic: at for topic, at in self._missing.items() if at > time.monotonic()}
+        try:
+            while True:
+                self.wake.clear()
+                await lease.keep()
+                rows: list[asyncpg.Record] = []
+                if not (broken or self._is_stopping or self._may_have_appeared()):
+                    under_way = [n for page in ahead for batch in page.batches for n in batch.ids]
+                    rows = await reader.fetch(_PENDING, under_way + held, PAGE_ROWS)
+                if rows:
+                    batches = await self._send(lease, producer, rows, held)
+                    before = ahead[-1].settled if ahead else None
+                    settling = self._settle(lease, batches, broken, before)
+                    ahead.append(Page(batches, asyncio.ensure_future(settling)))
+                if not ahead:
+                    break
+                if not rows or len(ahead) > PAGES_AHEAD:
+                    await self._some_settled(ahead[0].settled, may_wake=not rows)
+                while ahead and ahead[0].settled.done():
+                    ahead.popleft().settled.result()
+        finally:
+            for page in ahead:
+                page.settled.cancel()
+            await asyncio.gather(*(page.settled for page in ahead), return_exceptions=True)
         if broken:
             raise NotPublished(", ".join(f"{topic}/{number}" for topic, number in sorted(broken)))
 
+    def _may_have_appeared(self) -> bool:
+        """A missing topic is asked for again by the next drain: in this one, later rows of it
+        would go before those that are held.
+        """
+        return any(at <= time.monotonic() for at in self._missing.values())
+
+    async def _some_settled(self, settled: asyncio.Task[None], *, may_wake: bool) -> None:
+        """Wait for a page; if asked to, also for new rows, which need not wait for it."""
+        if not may_wake or self._is_stopping:
+            await asyncio.wait({settled})
+            return
+        woken = asyncio.ensure_future(self.wake.wait())
+        await asyncio.wait({settled, woken}, return_when=asyncio.FIRST_COMPLETED)
+        woken.cancel()
+
     async def _send(
         self,
-        marker: asyncpg.Connection,
+        lease: Lease,
         producer: AIOKafkaProducer,
         rows: list[asyncpg.Record],
         held: list[int],
@@ -214,7 +204,7 @@ class Relay:
             topic, number = partition
             builder.close()
             waiting = producer.send_batch(builder, topic, partition=number)
-            acknowledged = await self._within(ACK_WITHIN_SECONDS, waiting, marker)
+            acknowledged = await lease.within(ACK_WITHIN_SECONDS, waiting)
             sent.append(Batch(partition, ids, acknowledged))
             crash.point("relay.mid_batch")
 
@@ -223,7 +213,7 @@ class Relay:
         for row in rows:
             topic, key = row["topic"], row["key"].encode()
             if topic not in counts:
-                counts[topic] = await self._partitions(producer, topic, marker)
+                counts[topic] = await self._partitions(producer, topic, lease)
             if not counts[topic]:
                 held.append(row["id"])
                 continue
@@ -242,15 +232,13 @@ class Relay:
         crash.point("relay.after_send_before_ack")
         return sent
 
-    async def _partitions(
-        self, producer: AIOKafkaProducer, topic: str, marker: asyncpg.Connection
-    ) -> int:
+    async def _partitions(self, producer: AIOKafkaProducer, topic: str, lease: Lease) -> int:
         """How many the topic has; 0 when it is missing or not ours to write."""
-        if time.monotonic() < self._missing.get(topic, 0.0):
+        if topic in self._missing:
             return 0
         try:
             asking = producer.partitions_for(topic)
-            return len(await self._within(METADATA_WITHIN_SECONDS, asking, marker))
+            return len(await lease.within(METADATA_WITHIN_SECONDS, asking))
         except (KafkaError, TimeoutError) as error:
             # Asking takes long, and all other topics wait meanwhile.
             self._missing[topic] = time.monotonic() + FORGET_MISSING_SECONDS
@@ -259,15 +247,21 @@ class Relay:
             return 0
 
     async def _settle(
-        self, marker: asyncpg.Connection, page: list[Batch], broken: set[Partition]
+        self,
+        lease: Lease,
+        page: list[Batch],
+        broken: set[Partition],
+        before: asyncio.Task[None] | None,
     ) -> None:
-        """Wait for the page's acknowledgements and mark the acknowledged rows. Behind the first
-        failure in a partition nothing is marked; such partitions are added to `broken`.
+        """Wait for the page before and for this one's acknowledgements, then mark what has one.
+        Behind the first failure in a partition nothing is marked; it is added to `broken`.
         """
+        if before is not None:
+            await before
         if page and not broken:
             waiting = asyncio.wait([batch.acknowledged for batch in page])
             with contextlib.suppress(TimeoutError):
-                await self._within(ACK_WITHIN_SECONDS, waiting, marker)
+                await lease.within(ACK_WITHIN_SECONDS, waiting)
         crash.point("relay.after_ack_before_mark")
         published: list[int] = []
         for batch in page:
@@ -275,32 +269,10 @@ class Relay:
                 broken.add(batch.partition)
             elif batch.partition not in broken:
                 published += batch.ids
-        await self._keep_lease(marker)
+        await lease.keep()
         if published:
-            await marker.execute(_MARK, published)
+            await lease.execute(_MARK, published)
             published_total.inc(len(published))
-
-    async def _within(
-        self, seconds: float, waiting: Coroutine[Any, Any, T], marker: asyncpg.Connection
-    ) -> T:
-        """Wait, but keep the lease meanwhile.
-
-        Raises:
-            TimeoutError: it took longer.
-            LeaseLost: the lease ran out.
-        """
-        task = asyncio.ensure_future(waiting)
-        ends = time.monotonic() + seconds
-        try:
-            while not task.done():
-                left = ends - time.monotonic()
-                if left <= 0:
-                    raise TimeoutError
-                await asyncio.wait({task}, timeout=min(left, RENEW_SECONDS))
-                await self._keep_lease(marker)
-            return task.result()
-        finally:
-            task.cancel()
 
 
 @contextlib.asynccontextmanager
