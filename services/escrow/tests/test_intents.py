@@ -55,7 +55,8 @@ async def test_a_payout_that_times_out_is_one_transfer(
     await desk.provider.misbehave("/v1/transfers", **fault)
     await desk.confirm(trade, escrow_id)
     await desk.work()
-    assert await desk.status(escrow_id) == "DELIVERED"
+    if fault is LOST_BEFORE:  # else the provider's event may already have told the outcome
+        assert await desk.status(escrow_id) == "DELIVERED"
     await desk.work_later()
 
     assert await desk.status(escrow_id) == "RELEASED"
