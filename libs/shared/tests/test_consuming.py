@@ -12,6 +12,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 import sqlalchemy as sa
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 from hypothesis import example, given
@@ -251,6 +252,60 @@ async def test_an_unreadable_message_is_not_let_go_until_it_is_recorded(
     async with consuming(settings, sessions, note):
         await eventually(has_effects(owner, "event 3", "event 2"))
     assert len(await dead(owner)) == 1
+
+
+async def test_a_message_that_takes_long_delays_its_own_partition_alone(
+    kafka_stack: Stack, settings: ProbeSettings, sessions: Sessions, owner: asyncpg.Connection
+) -> None:
+    may_go = asyncio.Event()
+
+    async def handle(event: Happened) -> None:
+        if event.number == 1:
+            await may_go.wait()
+        await note(event)
+
+    async def only_the_others_are_committed() -> None:
+        assert await kafka_stack.lag("admin") == 2
+
+    async with consuming(settings, sessions, handle):
+        await send(kafka_stack, [message(0)])
+        await eventually(has_effects(owner, "event 0"))
+        await send(kafka_stack, [message(1), message(2)])
+        await send(kafka_stack, [message(3), message(4)], partition=1)
+        await eventually(has_effects(owner, "event 0", "event 3", "event 4"))
+        await eventually(only_the_others_are_committed)
+        may_go.set()
+        everything = [f"event {number}" for number in (0, 3, 4, 1, 2)]
+        await eventually(has_effects(owner, *everything))
+
+
+async def test_what_there_is_no_room_for_is_asked_for_again_in_its_order(
+    kafka_stack: Stack,
+    settings: ProbeSettings,
+    sessions: Sessions,
+    owner: asyncpg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("shared.lanes.WAITING_MESSAGES", 2)
+    monkeypatch.setattr("shared.lanes.ROOM_WITHIN_SECONDS", 0.05)
+    asked_again = asyncio.Event()
+    seek = AIOKafkaConsumer.seek
+
+    def seek_and_tell(consumer: AIOKafkaConsumer, place: TopicPartition, offset: int) -> None:
+        asked_again.set()
+        seek(consumer, place, offset)
+
+    async def handle(event: Happened) -> None:
+        await asked_again.wait()
+        await note(event)
+
+    monkeypatch.setattr(AIOKafkaConsumer, "seek", seek_and_tell)
+    sent = 0
+    async with consuming(settings, sessions, handle), asyncio.timeout(30):
+        while not asked_again.is_set():
+            sent += 1
+            await send(kafka_stack, [message(sent)])
+        await eventually(has_effects(owner, *(f"event {n + 1}" for n in range(sent))))
 
 
 @pytest.mark.parametrize("name", ["cons.after_poll", "cons.after_commit_before_offset"])

@@ -58,6 +58,7 @@ class Consumers:
                 )
             finally:
                 self._broker = None
+                await self._flow.interrupt(kafka.STOP_WITHIN_SECONDS)
                 with contextlib.suppress(Exception):
                     await asyncio.wait_for(broker.stop(), kafka.STOP_WITHIN_SECONDS + 2)
             await self._goes_on()
@@ -86,7 +87,7 @@ class Consumers:
     def is_stuck(self) -> bool:
         """Messages wait, and for minutes none has been taken, tried again or finished."""
         is_idle = time.monotonic() - self._flow.active_at > STUCK_AFTER_SECONDS
-        return is_idle and any(behind for _, behind in self._behind())
+        return is_idle and (bool(self._flow.in_hand) or any(behind for _, behind in self._behind()))
 
     async def measure(self) -> None:
         """Set the lag gauge."""

@@ -5,11 +5,12 @@ makes a message dead; an outage of ours is waited out in place, for ever.
 """
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from aiokafka import ConsumerRecord
 from prometheus_client import Counter
@@ -23,9 +24,6 @@ from shared.events import Envelope, Event
 TRIES = 5
 FIRST_BACKOFF_SECONDS = 0.1
 LONGEST_BACKOFF_SECONDS = 5.0
-GIVE_BACK_AFTER_SECONDS = 60
-"""Waiting longer in place would bring the consumer near `max_poll_interval_ms` and out of its
-group; the message is then asked for again."""
 
 Record: TypeAlias = ConsumerRecord
 Handler = Callable[..., Awaitable[None]]
@@ -64,6 +62,32 @@ class Flow:
     is_stopping: bool = False
     active_at: float = field(default_factory=time.monotonic)
     """When a message was last taken, tried again or finished."""
+    in_hand: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def begin(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let it run beside the rest; `finish` waits for it."""
+        task = asyncio.create_task(work)
+        self.in_hand.add(task)
+        task.add_done_callback(self.in_hand.discard)
+
+    async def finish(self, seconds: float) -> None:
+        """Wait until nothing is in hand, but no longer than that."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self.in_hand:
+                    await asyncio.wait(self.in_hand)
+
+    async def interrupt(self, seconds: float) -> None:
+        """Have what is in hand finished and the rest dropped; its next owner takes that again."""
+        self.hurry.set()
+        await self.finish(seconds)
+        if not self.is_stopping:
+            self.hurry.clear()
+
+    async def rest(self, seconds: float) -> None:
+        """Wait, but not when in a hurry."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.hurry.wait(), seconds)
 
     def stop(self) -> None:
         self.is_stopping = True
@@ -76,11 +100,9 @@ class Flow:
             GivenBack: there is no time for another one.
         """
         self.active_at = time.monotonic()
-        try:
-            await asyncio.wait_for(self.hurry.wait(), seconds)
-        except TimeoutError:
-            return
-        raise GivenBack
+        await self.rest(seconds)
+        if self.hurry.is_set():
+            raise GivenBack
 
 
 @dataclass
@@ -132,7 +154,7 @@ class Settling:
     async def _until_done(
         self, record: Record, envelope: Envelope, handle: Handler, arguments: tuple[Event, ...]
     ) -> bool:
-        topic, tries, backoff, waited = record.topic, 0, FIRST_BACKOFF_SECONDS, 0.0
+        topic, tries, backoff = record.topic, 0, FIRST_BACKOFF_SECONDS
         while True:
             try:
                 outcome = await self._once(record, envelope, handle, arguments)
@@ -145,10 +167,7 @@ class Settling:
                 if tries >= TRIES:
                     await self._bury(record, error, tries)
                     return False
-                if waited >= GIVE_BACK_AFTER_SECONDS:
-                    raise GivenBack from error
                 await self.flow.pause(backoff)
-                waited += backoff
                 backoff = min(backoff * 2, LONGEST_BACKOFF_SECONDS)
             else:
                 handled_total.labels(topic, outcome).inc()

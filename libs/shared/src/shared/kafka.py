@@ -1,29 +1,24 @@
 """The broker as services see it: one subscriber each, over the facts they listen to.
 
-Messages come in batches, whose partitions are worked off side by side and in order within each: one
-transaction an event, one offset commit a batch. An event that cannot be settled now is sought
-back to, so that the commit never passes it.
+The subscriber hands every batch to its lanes, which settle and commit; FastStream's own commit
+would be of what was taken, not of what was handled.
 """
 
-import asyncio
-import contextlib
 import logging
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar, overload
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
-from faststream.kafka.message import FAKE_CONSUMER, KafkaAckableMessage
+from faststream.kafka.message import FAKE_CONSUMER, KafkaMessage
 from faststream.message import StreamMessage
 from faststream.security import SASLScram512
 
 from shared.consuming import (
     Flow,
-    GivenBack,
     Handler,
     Record,
     Settling,
@@ -32,6 +27,7 @@ from shared.consuming import (
 )
 from shared.database import Sessions
 from shared.events import Event
+from shared.lanes import Lanes
 from shared.settings import ServiceSettings
 
 __all__ = [
@@ -46,11 +42,13 @@ __all__ = [
     "security",
 ]
 
-BATCH_MESSAGES = 100
+BATCH_MESSAGES = 500
+PARTITION_BYTES = 64 * 1024
+"""What one fetch brings of a partition, so that a backlog in one does not fill the batch."""
+FETCH_WAIT_MS = 50
+"""A fetch asks for the partitions that are empty when it begins; the others wait until it ends."""
 IDLE_MS = 10
 """FastStream sleeps this long after it has waited this long in vain for a batch."""
-PARALLEL_PARTITIONS = 4
-"""One less than the connection pool has, for jobs and deadlines share it."""
 STOP_WITHIN_SECONDS = 15
 
 H = TypeVar("H", bound=Handler)
@@ -75,7 +73,7 @@ class Facts:
 
     def __init__(self, settling: Settling) -> None:
         self._settling = settling
-        self._slots = asyncio.Semaphore(PARALLEL_PARTITIONS)
+        self._lanes = Lanes(settling)
         self.subscriber: Any = None
 
     @overload
@@ -102,7 +100,7 @@ class Facts:
 
     async def parse(self, records: tuple[Record, ...]) -> StreamMessage[Any]:
         """The batch as it is: reading a message may fail, and only that one is then dead."""
-        return KafkaAckableMessage(
+        return KafkaMessage(
             body=b"",
             headers={},
             message_id="",
@@ -111,37 +109,8 @@ class Facts:
         )
 
     async def take(self, records: Any) -> None:
-        """Settle a batch, or as much of it as there is time for."""
-        partitions: dict[TopicPartition, list[Record]] = {}
-        for record in records:
-            place = TopicPartition(record.topic, record.partition)
-            partitions.setdefault(place, []).append(record)
-        async with asyncio.TaskGroup() as group:
-            for place, waiting in partitions.items():
-                group.create_task(self._in_order(place, waiting))
-
-    async def _in_order(self, place: TopicPartition, records: list[Record]) -> None:
-        async with self._slots:
-            for record in records:
-                if self._settling.flow.hurry.is_set():
-                    self._go_back(place, record)
-                    return
-                try:
-                    is_handled = await self._settling.settle(record)
-                except GivenBack:
-                    self._go_back(place, record)
-                    return
-                if not is_handled and self.consumer is not None:
-                    # A dead letter has no row in the inbox that would keep it from being repeated.
-                    with contextlib.suppress(KafkaError):
-                        await self.consumer.commit({place: record.offset + 1})
-
-    def _go_back(self, place: TopicPartition, record: Record) -> None:
-        """The batch's commit must not pass this message."""
-        if self.consumer is not None:
-            # No longer ours: then its next owner begins behind the last commit.
-            with contextlib.suppress(IllegalStateError):
-                self.consumer.seek(place, record.offset)
+        """Have the messages settled; one that cannot be is asked for again."""
+        await self._lanes.take(records, self.consumer)
 
 
 class _FinishFirst(ConsumerRebalanceListener):  # type: ignore[misc] # untyped library
@@ -149,17 +118,13 @@ class _FinishFirst(ConsumerRebalanceListener):  # type: ignore[misc] # untyped l
 
     def __init__(self, flow: Flow) -> None:
         self.flow = flow
-        self.subscriber: Any = None
 
     async def on_partitions_assigned(self, assigned: Any) -> None:
         """Nothing to prepare."""
 
     async def on_partitions_revoked(self, revoked: Any) -> None:
         if revoked:
-            self.flow.hurry.set()
-            await self.subscriber.lock.wait_release(STOP_WITHIN_SECONDS)
-            if not self.flow.is_stopping:
-                self.flow.hurry.clear()
+            await self.flow.interrupt(STOP_WITHIN_SECONDS)
 
 
 def security(settings: ServiceSettings) -> SASLScram512:
@@ -196,24 +161,25 @@ def facts(broker: KafkaBroker, settings: ServiceSettings, *events: type[Event]) 
     """The one subscriber of a service, over the topics of these events."""
     flow: Flow = broker.context.get("flow")
     sessions: Sessions = broker.context.get("sessions")
-    listener = _FinishFirst(flow)
     heard = Facts(Settling(sessions, settings.kafka_username, flow))
     subscriber = broker.subscriber(
         *[event.topic for event in events],
         batch=True,
         max_records=BATCH_MESSAGES,
         batch_timeout_ms=IDLE_MS,
+        fetch_max_wait_ms=FETCH_WAIT_MS,
+        max_partition_fetch_bytes=PARTITION_BYTES,
         group_id=settings.kafka_username,
         ack_policy=AckPolicy.NACK_ON_ERROR,
         auto_offset_reset="earliest",
         session_timeout_ms=settings.kafka_session_timeout_ms,
         heartbeat_interval_ms=settings.kafka_session_timeout_ms // 3,
-        listener=listener,
+        listener=_FinishFirst(flow),
         parser=heard.parse,
         decoder=_undecoded,
         no_reply=True,
     )
-    heard.subscriber = listener.subscriber = subscriber
+    heard.subscriber = subscriber
     subscriber(heard.take)
     return heard
 

@@ -6,7 +6,7 @@ A session lock would not do: a frozen process holds it for as long as its connec
 import asyncio
 import contextlib
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -85,7 +85,7 @@ class Lease:
                 _RELEASE, self._name, self._holder, self._fence, timeout=5
             )
 
-    async def within(self, seconds: float, waiting: Coroutine[Any, Any, T]) -> T:
+    async def within(self, seconds: float, waiting: Awaitable[T]) -> T:
         """Wait for something else, and keep the lease meanwhile.
 
         Raises:

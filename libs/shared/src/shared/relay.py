@@ -32,6 +32,8 @@ from shared.settings import ServiceSettings
 PAGE_ROWS = 1000
 PAGES_AHEAD = 2
 POLL_SECONDS = 0.25
+LOOKS_APART_SECONDS = 0.008
+"""The broker has one request of ours at a time; smaller ones would cost more than they save."""
 ACK_WITHIN_SECONDS = 30
 METADATA_WITHIN_SECONDS = 5
 FORGET_MISSING_SECONDS = 30
@@ -91,6 +93,7 @@ class Relay:
         self._holder: UUID = new_id()
         self._missing: dict[str, float] = {}
         """Topics, and when to ask for them again."""
+        self._look_at = 0.0
         self._is_stopping = False
         self.wake = asyncio.Event()
 
@@ -155,7 +158,7 @@ class Relay:
                 rows: list[asyncpg.Record] = []
                 if not (broken or self._is_stopping or self._may_have_appeared()):
                     under_way = [n for page in ahead for batch in page.batches for n in batch.ids]
-                    rows = await reader.fetch(_PENDING, under_way + held, PAGE_ROWS)
+                    rows = await self._look(reader, under_way + held)
                 if rows:
                     batches = await self._send(lease, producer, rows, held)
                     before = ahead[-1].settled if ahead else None
@@ -173,6 +176,15 @@ class Relay:
             await asyncio.gather(*(page.settled for page in ahead), return_exceptions=True)
         if broken:
             raise NotPublished(", ".join(f"{topic}/{number}" for topic, number in sorted(broken)))
+
+    async def _look(self, reader: asyncpg.Connection, known: list[int]) -> list[asyncpg.Record]:
+        """The next page of what is pending and not known."""
+        if (early := self._look_at - time.monotonic()) > 0:
+            await asyncio.sleep(early)
+        rows = await reader.fetch(_PENDING, known, PAGE_ROWS)
+        is_full = len(rows) == PAGE_ROWS
+        self._look_at = 0 if is_full else time.monotonic() + LOOKS_APART_SECONDS
+        return rows
 
     def _may_have_appeared(self) -> bool:
         """A missing topic is asked for again by the next drain: in this one, later rows of it
@@ -200,11 +212,10 @@ class Relay:
         crash.point("relay.before_send")
         sent: list[Batch] = []
 
-        async def dispatch(partition: Partition, builder: Any, ids: list[int]) -> None:
+        async def hand_over(partition: Partition, builder: Any, ids: list[int]) -> None:
             topic, number = partition
             builder.close()
-            waiting = producer.send_batch(builder, topic, partition=number)
-            acknowledged = await lease.within(ACK_WITHIN_SECONDS, waiting)
+            acknowledged = await producer.send_batch(builder, topic, partition=number)
             sent.append(Batch(partition, ids, acknowledged))
             crash.point("relay.mid_batch")
 
@@ -222,13 +233,14 @@ class Relay:
             message = {"timestamp": None, "key": key, "value": row["payload"], "headers": headers}
             builder, ids = collected.get(partition) or (producer.create_batch(), [])
             if builder.append(**message) is None:
-                await dispatch(partition, builder, ids)
+                await lease.within(ACK_WITHIN_SECONDS, hand_over(partition, builder, ids))
                 builder, ids = producer.create_batch(), []
                 builder.append(**message)
             ids.append(row["id"])
             collected[partition] = builder, ids
-        for partition, (builder, ids) in collected.items():
-            await dispatch(partition, builder, ids)
+        # All at once: the producer has one request on its way, and would make two of them.
+        last = asyncio.gather(*(hand_over(place, *batch) for place, batch in collected.items()))
+        await lease.within(ACK_WITHIN_SECONDS, last)
         crash.point("relay.after_send_before_ack")
         return sent
 

@@ -18,7 +18,7 @@ from shared import outages, outbox, telemetry
 from shared.settings import ServiceSettings
 
 RECONNECT_SECONDS = 1
-APART_SECONDS = 0.001
+APART_SECONDS = 0.005
 
 log = telemetry.get_logger()
 

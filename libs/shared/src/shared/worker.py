@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -91,6 +92,9 @@ async def _serve(
         is_stuck=consumers.is_stuck,
     )
     server = health.Server.of(ops_app, settings.host, settings.ops_port)
+    # What was imported and built stays: a full collection that walks it stops all work for long.
+    gc.collect()
+    gc.freeze()
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
