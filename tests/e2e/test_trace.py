@@ -100,7 +100,7 @@ async def test_one_trace_from_the_last_signature_to_escrow(
             for span in collector.spans
             if span.process == "contracts.api" and span.name.endswith("/sign")
         ]
-        # A signature that had to wait for a fact was sent again; the last one went through.
+        # One that is asked for before identity's fact has arrived is sent again.
         assert len(signatures) >= 2
         through = {
             (span.process, span.name) for span in collector.spans if span.trace_id == signatures[-1]

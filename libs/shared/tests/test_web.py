@@ -10,6 +10,10 @@ import httpx
 import pytest
 import sqlalchemy as sa
 from fastapi import APIRouter, FastAPI, Query
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from pydantic_settings import SettingsConfigDict
 from structlog.testing import capture_logs
 
@@ -370,6 +374,20 @@ async def test_answers_carry_security_headers(client: httpx.AsyncClient) -> None
     async with client_of(app_of(settings(public_url="https://bloxtr8.example"))) as secure:
         secured = (await secure.get("/v1/nothing")).headers
     assert secured["strict-transport-security"] == "max-age=63072000; includeSubDomains"
+
+
+async def test_a_request_is_one_span_of_the_trace_that_it_brings(client: httpx.AsyncClient) -> None:
+    spans = InMemorySpanExporter()
+    if not isinstance(trace.get_tracer_provider(), TracerProvider):
+        trace.set_tracer_provider(TracerProvider())
+    provider = trace.get_tracer_provider()
+    assert isinstance(provider, TracerProvider)
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+    trace_id = "0af7651916cd43dd8448eb211c80319c"
+    await client.get("/v1/open", headers={"traceparent": f"00-{trace_id}-b7ad6b7169203331-01"})
+    [span] = spans.get_finished_spans()
+    assert span.context is not None
+    assert trace.format_trace_id(span.context.trace_id) == trace_id
 
 
 def test_a_cursor_comes_back_as_it_was_made() -> None:

@@ -203,6 +203,7 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
         lifespan=lifespan,
+        telemetry=telemetry.LEFT_TO_US,
     )
     app.state.settings = settings
     app.state.sessions = sessions
