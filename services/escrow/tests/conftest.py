@@ -19,7 +19,8 @@ import stripe
 import structlog
 
 from escrow.api import create_app
-from escrow.jobs import PAYMENT_EXPIRY, StripeJobs
+from escrow.deadlines import EXPIRIES
+from escrow.jobs import StripeJobs
 from escrow.rails.stripe import StripeRail
 from escrow.settings import Settings
 from escrow.use_cases import opening
@@ -277,7 +278,7 @@ class Desk:
         self.issuer = TestIssuer()
         self.rail = StripeRail(settings)
         self.runner = self.runner_of_its_own()
-        self.ticker = DeadlineTicker(database.sessions, {opening.PAY_BY: PAYMENT_EXPIRY})
+        self.ticker = DeadlineTicker(database.sessions, EXPIRIES)
         app = create_app(settings, database.sessions, self.issuer.key_source())
         self.app = app
         self.http = httpx.AsyncClient(

@@ -24,7 +24,15 @@ LEGAL = {
     ("AWAIT_FUNDS", "cancel", "CANCELLED"),
     ("FUNDS_HELD", "deliver", "DELIVERED"),
     ("FUNDS_HELD", "refund", "REFUNDED"),
+    ("FUNDS_HELD", "reclaim", "REFUNDED"),
+    ("FUNDS_HELD", "dispute", "DISPUTED"),
     ("DELIVERED", "release", "RELEASED"),
+    ("DELIVERED", "dispute", "DISPUTED"),
+    ("DELIVERED", "reject", "DISPUTED"),
+    ("DISPUTED", "award_seller", "RELEASED"),
+    ("DISPUTED", "award_buyer", "REFUNDED"),
+    ("DISPUTED", "withdraw_undelivered", "FUNDS_HELD"),
+    ("DISPUTED", "withdraw_delivered", "DELIVERED"),
 }
 
 
@@ -55,6 +63,13 @@ def test_each_side_may_ask_only_for_what_costs_itself() -> None:
         EscrowAction.DELIVER: {Role.SELLER},
         EscrowAction.RELEASE: {Role.BUYER},
         EscrowAction.REFUND: {Role.SELLER, Role.STAFF},
+        EscrowAction.RECLAIM: {Role.BUYER},
+        EscrowAction.DISPUTE: {Role.BUYER, Role.SELLER},
+        EscrowAction.REJECT: {Role.BUYER},
+        EscrowAction.AWARD_SELLER: {Role.STAFF},
+        EscrowAction.AWARD_BUYER: {Role.STAFF},
+        EscrowAction.WITHDRAW_UNDELIVERED: {Role.BUYER, Role.SELLER},
+        EscrowAction.WITHDRAW_DELIVERED: {Role.BUYER, Role.SELLER},
     } == MAY_ASK
 
 

@@ -1,6 +1,7 @@
 """What escrow refuses, each in its own sentence."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from uuid import UUID
 
 from shared.errors import (
@@ -81,6 +82,46 @@ class CancelNotOpen(Conflict):
         )
 
 
+class ReclaimNotOpen(Conflict):
+    code = "reclaim-not-open"
+    title = "The seller still has time to deliver"
+
+    def __init__(self, state: str, deliver_by: datetime) -> None:
+        super().__init__(
+            f"The seller has until {deliver_by.isoformat()} to deliver; then you may cancel.",
+            state=state,
+        )
+
+
+class DisputeNotFound(NotFound):
+    code = "dispute-not-found"
+
+    def __init__(self, dispute_id: UUID) -> None:
+        super().__init__(f"There is no dispute {dispute_id} in this escrow.")
+
+
+class DisputeOver(Conflict):
+    code = "dispute-over"
+    title = "The dispute has been decided"
+
+    def __init__(self, state: str) -> None:
+        super().__init__("Nothing can be added to it or changed any more.", state=state)
+
+
+class SplitDoesNotFit(Invalid):
+    code = "split-does-not-fit"
+
+
+class SplitBegun(Conflict):
+    code = "split-begun"
+    title = "The buyer has been given a part back"
+
+    def __init__(self, state: str, to_buyer: int) -> None:
+        super().__init__(
+            f"Only SPLIT with to_buyer = {to_buyer} can be decided again.", state=state
+        )
+
+
 class PaymentOverdue(Conflict):
     code = "payment-overdue"
     title = "The time to pay is over"
@@ -101,10 +142,10 @@ class PaymentInReview(Conflict):
 
 class AlreadyConfirmed(Conflict):
     code = "already-confirmed"
-    title = "The buyer has confirmed already"
+    title = "The payout has been decided already"
 
     def __init__(self, state: str) -> None:
-        super().__init__("The payout waits until the seller can be paid.", state=state)
+        super().__init__("The payout is due; it waits until the seller can be paid.", state=state)
 
 
 class RailNotOpen(NotImplementedYet):

@@ -22,7 +22,6 @@ from escrow.rails.stripe import StripeRail
 from escrow.use_cases import intents, paying, payout_accounts, settling
 from shared import clock, crash, telemetry
 from shared.database import Sessions
-from shared.deadlines import Expiry
 from shared.jobs import Finish, Job, Postpone, Work
 
 LISTING_EVERY_SECONDS = 60
@@ -35,8 +34,6 @@ FRESH_EVERY_SECONDS = 15
 OLD_EVERY_SECONDS = 600
 
 log = telemetry.get_logger()
-
-PAYMENT_EXPIRY = Expiry(lock=repository.lock, expire=paying.expire_payment)
 
 
 async def _nothing(_session: AsyncSession) -> None:

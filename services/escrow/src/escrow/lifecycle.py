@@ -22,6 +22,15 @@ class EscrowAction(StrEnum):
     DELIVER = "deliver"
     RELEASE = "release"
     REFUND = "refund"
+    RECLAIM = "reclaim"
+    """The buyer takes back money for which nothing was delivered in time."""
+    DISPUTE = "dispute"
+    REJECT = "reject"
+    """The buyer refuses what was delivered."""
+    AWARD_SELLER = "award_seller"
+    AWARD_BUYER = "award_buyer"
+    WITHDRAW_UNDELIVERED = "withdraw_undelivered"
+    WITHDRAW_DELIVERED = "withdraw_delivered"
 
 
 ESCROW = Lifecycle(
@@ -32,7 +41,15 @@ ESCROW = Lifecycle(
         (EscrowStatus.AWAIT_FUNDS, EscrowAction.CANCEL): EscrowStatus.CANCELLED,
         (EscrowStatus.FUNDS_HELD, EscrowAction.DELIVER): EscrowStatus.DELIVERED,
         (EscrowStatus.FUNDS_HELD, EscrowAction.REFUND): EscrowStatus.REFUNDED,
+        (EscrowStatus.FUNDS_HELD, EscrowAction.RECLAIM): EscrowStatus.REFUNDED,
+        (EscrowStatus.FUNDS_HELD, EscrowAction.DISPUTE): EscrowStatus.DISPUTED,
         (EscrowStatus.DELIVERED, EscrowAction.RELEASE): EscrowStatus.RELEASED,
+        (EscrowStatus.DELIVERED, EscrowAction.DISPUTE): EscrowStatus.DISPUTED,
+        (EscrowStatus.DELIVERED, EscrowAction.REJECT): EscrowStatus.DISPUTED,
+        (EscrowStatus.DISPUTED, EscrowAction.AWARD_SELLER): EscrowStatus.RELEASED,
+        (EscrowStatus.DISPUTED, EscrowAction.AWARD_BUYER): EscrowStatus.REFUNDED,
+        (EscrowStatus.DISPUTED, EscrowAction.WITHDRAW_UNDELIVERED): EscrowStatus.FUNDS_HELD,
+        (EscrowStatus.DISPUTED, EscrowAction.WITHDRAW_DELIVERED): EscrowStatus.DELIVERED,
     },
 )
 
@@ -51,6 +68,13 @@ MAY_ASK: Mapping[EscrowAction, frozenset[Role]] = {
     EscrowAction.DELIVER: frozenset({Role.SELLER}),
     EscrowAction.RELEASE: frozenset({Role.BUYER}),
     EscrowAction.REFUND: frozenset({Role.SELLER, Role.STAFF}),
+    EscrowAction.RECLAIM: frozenset({Role.BUYER}),
+    EscrowAction.DISPUTE: frozenset({Role.BUYER, Role.SELLER}),
+    EscrowAction.REJECT: frozenset({Role.BUYER}),
+    EscrowAction.AWARD_SELLER: frozenset({Role.STAFF}),
+    EscrowAction.AWARD_BUYER: frozenset({Role.STAFF}),
+    EscrowAction.WITHDRAW_UNDELIVERED: frozenset({Role.BUYER, Role.SELLER}),
+    EscrowAction.WITHDRAW_DELIVERED: frozenset({Role.BUYER, Role.SELLER}),
 }
 """Whose word starts a move; money itself moves only when the provider says so."""
 
@@ -61,6 +85,40 @@ class Settling(StrEnum):
     CANCEL = "CANCEL"
     RELEASE = "RELEASE"
     REFUND = "REFUND"
+    SPLIT = "SPLIT"
+    """The buyer's part goes back first, then the seller is paid the rest."""
+
+
+class DisputeStatus(StrEnum):
+    OPEN = "OPEN"
+    IN_REVIEW = "IN_REVIEW"
+    RESOLVED = "RESOLVED"
+    CLOSED = "CLOSED"
+    """Both sides have withdrawn it."""
+
+
+class DisputeAction(StrEnum):
+    TAKE = "take"
+    RESOLVE = "resolve"
+    WITHDRAW = "withdraw"
+
+
+DISPUTE = Lifecycle(
+    "The dispute",
+    initial=DisputeStatus.OPEN,
+    moves={
+        (DisputeStatus.OPEN, DisputeAction.TAKE): DisputeStatus.IN_REVIEW,
+        (DisputeStatus.OPEN, DisputeAction.WITHDRAW): DisputeStatus.CLOSED,
+        (DisputeStatus.IN_REVIEW, DisputeAction.RESOLVE): DisputeStatus.RESOLVED,
+        (DisputeStatus.IN_REVIEW, DisputeAction.WITHDRAW): DisputeStatus.CLOSED,
+    },
+)
+
+
+class Resolution(StrEnum):
+    RELEASE = "RELEASE"
+    REFUND = "REFUND"
+    SPLIT = "SPLIT"
 
 
 class DeliveryStatus(StrEnum):

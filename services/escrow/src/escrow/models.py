@@ -8,7 +8,15 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
-from escrow.lifecycle import DeliveryStatus, EscrowStatus, IntentKind, IntentState, Settling
+from escrow.lifecycle import (
+    DeliveryStatus,
+    DisputeStatus,
+    EscrowStatus,
+    IntentKind,
+    IntentState,
+    Resolution,
+    Settling,
+)
 from escrow.postings import Account, Cause
 from shared.clock import clock
 from shared.database import Model, text_enum
@@ -68,6 +76,16 @@ class Escrow(Dated, Model):
     delivered_at: Mapped[datetime | None]
     confirmed_at: Mapped[datetime | None]
     """When the buyer confirmed; the payout may still have to wait for the seller's account."""
+    deliver_by: Mapped[datetime | None]
+    """From then on the buyer may take the money back, while nothing is delivered."""
+    release_by: Mapped[datetime | None]
+    """When silence after the delivery decides."""
+    payout_due_at: Mapped[datetime | None]
+    """When silence or a moderator made the payout due; it may have to wait for the account."""
+    to_buyer: Mapped[int | None]
+    """Cents that a split gives back; the seller's part is the rest."""
+    observed_transfer: Mapped[dict[str, Any] | None]
+    """The game was seen with the buyer: `creator_id`, `creator_type`, `observed_at`."""
     ended_at: Mapped[datetime | None]
     version: Mapped[int] = mapped_column(default=1)
 
@@ -130,6 +148,43 @@ class Delivery(Dated, Model):
     description: Mapped[str]
     status: Mapped[DeliveryStatus] = mapped_column(text_enum(DeliveryStatus))
     delivered_at: Mapped[datetime | None]
+    observed_transfer: Mapped[dict[str, Any] | None]
+
+
+class Dispute(Dated, Model):
+    """The two sides do not agree: the money stays until a moderator, or both of them, decide."""
+
+    __tablename__ = "disputes"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    escrow_id: Mapped[UUID]
+    opened_by: Mapped[UUID | None]
+    """None when silence opened it."""
+    opened_from: Mapped[EscrowStatus] = mapped_column(text_enum(EscrowStatus))
+    title: Mapped[str]
+    description: Mapped[str]
+    status: Mapped[DisputeStatus] = mapped_column(text_enum(DisputeStatus))
+    resolution: Mapped[Resolution | None] = mapped_column(text_enum(Resolution))
+    """As decided; the dispute is RESOLVED when the money has moved."""
+    reason: Mapped[str | None]
+    moderator_id: Mapped[UUID | None]
+    buyer_withdrew_at: Mapped[datetime | None]
+    seller_withdrew_at: Mapped[datetime | None]
+    alerted_at: Mapped[datetime | None]
+    """When it had been open for too long."""
+    resolved_at: Mapped[datetime | None]
+
+
+class DisputeEvidence(Model):
+    """What one side says, never changed."""
+
+    __tablename__ = "dispute_evidence"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    dispute_id: Mapped[UUID]
+    author_id: Mapped[UUID]
+    statement: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=sa.text("clock()"))
 
 
 class PayoutAccount(Dated, Model):

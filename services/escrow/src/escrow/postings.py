@@ -6,6 +6,8 @@ An amount is signed: positive is a credit (we owe more, or own less), negative a
 from dataclasses import dataclass
 from enum import StrEnum
 
+from shared.money import fee_cents
+
 
 class Account(StrEnum):
     """The chart of accounts; the README says what each one means."""
@@ -61,6 +63,28 @@ def payout(amount: int, fee: int) -> int:
     if not 0 <= fee < amount:
         raise ValueError("The fee must be at least 0 and less than the amount.")
     return amount - fee
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Cents of a held amount: back to the buyer, to the seller, kept; their sum is the whole."""
+
+    to_buyer: int
+    to_seller: int
+    fee: int
+
+
+def split(amount: int, to_buyer: int, fee_basis_points: int) -> Shares:
+    """Divide a held amount; the agreed rate is taken from the seller's part only.
+
+    Raises:
+        ValueError: a side would get nothing, or one of them is no whole number of cents.
+    """
+    _whole(amount, to_buyer, fee_basis_points)
+    if not 0 < to_buyer < amount:
+        raise ValueError("Both sides of a split get something.")
+    fee = fee_cents(amount - to_buyer, fee_basis_points)
+    return Shares(to_buyer, payout(amount - to_buyer, fee), fee)
 
 
 def refunded(amount: int) -> tuple[Entry, ...]:

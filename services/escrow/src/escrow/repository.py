@@ -77,13 +77,13 @@ async def escrows_of(
 
 
 async def waiting_for_payout(session: AsyncSession, seller_id: UUID) -> Sequence[UUID]:
-    """Escrows whose buyer has confirmed and whose payout has not begun."""
+    """Escrows whose payout is due and has not begun."""
     return (
         await session.scalars(
             sa.select(Escrow.id).where(
                 Escrow.seller_id == seller_id,
-                Escrow.status == EscrowStatus.DELIVERED,
-                Escrow.confirmed_at.is_not(None),
+                Escrow.status.in_((EscrowStatus.DELIVERED, EscrowStatus.DISPUTED)),
+                sa.or_(Escrow.confirmed_at.is_not(None), Escrow.payout_due_at.is_not(None)),
                 Escrow.settling.is_(None),
             )
         )

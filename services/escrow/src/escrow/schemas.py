@@ -10,7 +10,7 @@ from pydantic import Field, StringConstraints
 from escrow.lifecycle import DeliveryStatus, EscrowStatus, Ownership, Settling
 from escrow.models import Delivery, Escrow, LedgerEntry, LedgerTransaction
 from escrow.postings import Account, Cause
-from escrow.use_cases.settling import is_waiting
+from escrow.use_cases.settling import is_waiting, shares
 from shared.money import Currency, Rail
 from shared.web import RequestBody, View
 
@@ -36,6 +36,8 @@ class DeliveryView(View):
     description: str
     status: DeliveryStatus
     delivered_at: datetime | None
+    observed_transfer: dict[str, str] | None
+    """The game was seen with the buyer: `creator_id`, `creator_type`, `observed_at`."""
 
 
 class EscrowView(View):
@@ -66,6 +68,12 @@ class EscrowView(View):
     funded_at: datetime | None
     delivered_at: datetime | None
     confirmed_at: datetime | None
+    deliver_by: datetime | None
+    """From then on the buyer may cancel, while nothing is delivered."""
+    release_by: datetime | None
+    """When silence after the delivery decides."""
+    to_buyer: int | None
+    """What a split gives back to the buyer."""
     ended_at: datetime | None
     deliveries: list[DeliveryView]
     version: int
@@ -77,7 +85,7 @@ class EscrowView(View):
         cls, escrow: Escrow, deliveries: Sequence[Delivery], ownership: Ownership | None
     ) -> Self:
         computed = {
-            "payout": escrow.amount - escrow.fee,
+            "payout": shares(escrow).to_seller,
             "waits_for": "SELLER_PAYOUT_ACCOUNT" if is_waiting(escrow) else None,
             "ownership": ownership,
             "deliveries": [DeliveryView.model_validate(delivery) for delivery in deliveries],

@@ -2,16 +2,27 @@
 
 from faststream.kafka import KafkaBroker
 
-from escrow.use_cases import opening
+from escrow.use_cases import opening, silence
 from shared.events.contracts import ContractExecuted
-from shared.events.identity import AssetVerificationFailed, AssetVerified, UserUpdated
+from shared.events.identity import (
+    AssetTransferObserved,
+    AssetVerificationFailed,
+    AssetVerified,
+    UserUpdated,
+)
 from shared.kafka import current_session, facts, is_a
 from shared.settings import ServiceSettings
 
 
 def subscribe(broker: KafkaBroker, settings: ServiceSettings) -> None:
     heard = facts(
-        broker, settings, ContractExecuted, AssetVerified, AssetVerificationFailed, UserUpdated
+        broker,
+        settings,
+        ContractExecuted,
+        AssetVerified,
+        AssetVerificationFailed,
+        AssetTransferObserved,
+        UserUpdated,
     )
 
     @heard(filter=is_a(ContractExecuted))
@@ -29,3 +40,7 @@ def subscribe(broker: KafkaBroker, settings: ServiceSettings) -> None:
     @heard(filter=is_a(UserUpdated))
     async def note_when_user_updated(event: UserUpdated) -> None:
         await opening.note_user(current_session(), event)
+
+    @heard(filter=is_a(AssetTransferObserved))
+    async def note_when_transfer_observed(event: AssetTransferObserved) -> None:
+        await silence.note_transfer(current_session(), event)

@@ -1,10 +1,10 @@
 """The background process of escrow: wiring only."""
 
-from escrow.jobs import PAYMENT_EXPIRY, StripeJobs
+from escrow.deadlines import EXPIRIES
+from escrow.jobs import StripeJobs
 from escrow.rails.stripe import StripeRail
 from escrow.settings import Settings
 from escrow.subscribers import subscribe
-from escrow.use_cases.opening import PAY_BY
 from shared import worker
 from shared.database import Sessions
 from shared.deadlines import DeadlineTicker
@@ -20,7 +20,7 @@ def build(settings: Settings, sessions: Sessions) -> worker.WorkerParts:
     return worker.WorkerParts(
         subscribe=lambda broker: subscribe(broker, settings),
         runners=[JobRunner(sessions, works) for _ in range(RUNNERS)],
-        ticker=DeadlineTicker(sessions, {PAY_BY: PAYMENT_EXPIRY}),
+        ticker=DeadlineTicker(sessions, EXPIRIES),
         close=rail.close,
     )
 

@@ -47,6 +47,16 @@ class EscrowDelivered(_Escrow):
     evidence_count: int
 
 
+class EscrowDisputed(_Escrow):
+    """The two sides do not agree; the money stays."""
+
+    topic: ClassVar[str] = "escrow.disputed"
+
+    opened_by: UUID | None = None
+    """None when silence after the delivery opened it."""
+    evidence_count: int
+
+
 class _Ended(_Escrow):
     """Amounts in cents: what the seller got, what the buyer got back, what the platform kept."""
 

@@ -53,6 +53,23 @@ class AssetVerified(_Verification):
     game: GameSnapshot
 
 
+class AssetTransferObserved(Event):
+    """The game of a paid trade was seen with its buyer; said once."""
+
+    topic: ClassVar[str] = "asset.transfer_observed"
+    source: ClassVar[str] = "identity"
+    aggregate_field: ClassVar[str] = "escrow_id"
+
+    escrow_id: UUID
+    root_offer_id: UUID
+    game_id: str
+    buyer_id: UUID
+    creator_id: str
+    """The buyer on Roblox, or a group that the buyer owns."""
+    creator_type: str
+    observed_at: datetime
+
+
 class AssetVerificationFailed(_Verification):
     topic: ClassVar[str] = "asset.verification_failed"
 

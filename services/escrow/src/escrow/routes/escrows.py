@@ -21,12 +21,13 @@ from escrow.errors import (
     PaymentInReview,
     PaymentOverdue,
     RailNotOpen,
+    ReclaimNotOpen,
 )
 from escrow.lifecycle import EscrowStatus
 from escrow.models import Escrow
 from escrow.rails import AskAgain, InDoubt, Refused
 from escrow.routes.outside import InPerson, Out, Outside
-from escrow.use_cases import moves, opening, paying, settling
+from escrow.use_cases import moves, opening, paying, settling, silence
 from shared import idempotency, problems
 from shared.auth import Caller, Principal
 from shared.database import Transaction
@@ -37,7 +38,7 @@ from shared.money import Currency
 from shared.web import Page, PageParams, decode_cursor, encode_cursor
 
 PREPARING_SECONDS = 1
-_COMMAND = (
+COMMAND = (
     EscrowNotFound,
     NotYourMove,
     AccountFrozen,
@@ -75,7 +76,7 @@ async def _views(session: AsyncSession, escrows: Sequence[Escrow]) -> list[schem
     ]
 
 
-async def _view(session: AsyncSession, escrow: Escrow) -> schemas.EscrowView:
+async def view(session: AsyncSession, escrow: Escrow) -> schemas.EscrowView:
     [view] = await _views(session, [escrow])
     return view
 
@@ -108,7 +109,7 @@ async def list_escrows(
 @router.get("/v1/escrows/{escrow_id}", responses=problems.responses(EscrowNotFound))
 async def read_escrow(escrow_id: UUID, session: Transaction, caller: Caller) -> schemas.EscrowView:
     escrow = await opening.find(session, escrow_id, caller.user_id, is_staff=caller.is_staff)
-    return await _view(session, escrow)
+    return await view(session, escrow)
 
 
 @router.get("/v1/escrows/{escrow_id}/ledger", responses=problems.responses(EscrowNotFound))
@@ -124,7 +125,7 @@ async def read_ledger(escrow_id: UUID, session: Transaction, caller: Caller) -> 
     responses={
         202: {"model": schemas.PaymentPreparing},
         **problems.responses(
-            *_COMMAND,
+            *COMMAND,
             OwnershipUnconfirmed,
             OwnershipLost,
             PaymentOverdue,
@@ -190,7 +191,7 @@ async def _hand_over(request: Request, caller: Principal, out: Outside, ready: _
 @router.post(
     "/v1/escrows/{escrow_id}/deliver",
     response_model=schemas.EscrowView,
-    responses=problems.responses(*_COMMAND),
+    responses=problems.responses(*COMMAND),
 )
 async def deliver(
     escrow_id: UUID, body: schemas.Deliver, session: Transaction, caller: InPerson, once: Once
@@ -205,7 +206,7 @@ async def deliver(
             title=body.title,
             description=body.description,
         )
-        return await _view(session, escrow)
+        return await view(session, escrow)
 
     return await once(command)
 
@@ -213,7 +214,7 @@ async def deliver(
 @router.post(
     "/v1/escrows/{escrow_id}/confirm",
     response_model=schemas.EscrowView,
-    responses=problems.responses(*_COMMAND, AlreadyConfirmed),
+    responses=problems.responses(*COMMAND, AlreadyConfirmed),
 )
 async def confirm(
     escrow_id: UUID, session: Transaction, caller: InPerson, once: Once, _body: Body = None
@@ -221,7 +222,7 @@ async def confirm(
     """The buyer has the game; the seller is paid."""
 
     async def command() -> schemas.EscrowView:
-        return await _view(session, await settling.confirm(session, escrow_id, caller.user_id))
+        return await view(session, await settling.confirm(session, escrow_id, caller.user_id))
 
     return await once(command)
 
@@ -229,7 +230,7 @@ async def confirm(
 @router.post(
     "/v1/escrows/{escrow_id}/refund",
     response_model=schemas.EscrowView,
-    responses=problems.responses(*_COMMAND),
+    responses=problems.responses(*COMMAND),
 )
 async def refund(
     escrow_id: UUID, body: schemas.Refund, session: Transaction, caller: InPerson, once: Once
@@ -240,7 +241,7 @@ async def refund(
         escrow = await settling.refund(
             session, escrow_id, caller.user_id, is_staff=caller.is_staff, reason=body.reason
         )
-        return await _view(session, escrow)
+        return await view(session, escrow)
 
     return await once(command)
 
@@ -248,14 +249,16 @@ async def refund(
 @router.post(
     "/v1/escrows/{escrow_id}/cancel",
     response_model=schemas.EscrowView,
-    responses=problems.responses(*_COMMAND, CancelNotOpen),
+    responses=problems.responses(*COMMAND, CancelNotOpen, ReclaimNotOpen),
 )
 async def cancel(
     escrow_id: UUID, session: Transaction, caller: InPerson, once: Once, _body: Body = None
 ) -> Response:
-    """The buyer leaves before paying, because the seller has lost the game."""
+    """The buyer leaves: before paying when the seller has lost the game, later when nothing was
+    delivered in time.
+    """
 
     async def command() -> schemas.EscrowView:
-        return await _view(session, await paying.cancel(session, escrow_id, caller.user_id))
+        return await view(session, await silence.leave(session, escrow_id, caller.user_id))
 
     return await once(command)

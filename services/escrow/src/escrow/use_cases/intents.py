@@ -65,7 +65,7 @@ async def release(session: AsyncSession, escrow: Escrow, account_id: str, amount
     await _stay_within(session, source, amount)
     number = len(await repository.intents(session, IntentKind.RELEASE, escrow_id=escrow.id)) + 1
     intent_id = new_id()
-    escrow.settling = Settling.RELEASE
+    escrow.settling = Settling.RELEASE if escrow.to_buyer is None else Settling.SPLIT
     return await _write(
         session,
         escrow,
@@ -89,15 +89,16 @@ async def release(session: AsyncSession, escrow: Escrow, account_id: str, amount
 
 
 async def refund(session: AsyncSession, escrow: Escrow) -> Intent:
-    """Ask that the whole held amount goes back to the buyer."""
+    """Ask that the held amount goes back to the buyer, or the buyer's part of a split."""
+    amount = escrow.amount if escrow.to_buyer is None else escrow.to_buyer
     _, source = await _held(session, escrow)
-    await _stay_within(session, source, escrow.amount)
+    await _stay_within(session, source, amount)
     number = len(await repository.intents(session, IntentKind.REFUND, escrow_id=escrow.id)) + 1
-    escrow.settling = Settling.REFUND
+    escrow.settling = Settling.REFUND if escrow.to_buyer is None else Settling.SPLIT
     return await _write(
         session,
         escrow,
-        _back(escrow, source, IntentKind.REFUND, f"refund:{escrow.id}:{number}", escrow.amount),
+        _back(escrow, source, IntentKind.REFUND, f"refund:{escrow.id}:{number}", amount),
     )
 
 

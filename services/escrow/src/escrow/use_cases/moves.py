@@ -1,5 +1,6 @@
 """What every move of an escrow has in common: who asks, whether money is on its way, the record."""
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -7,13 +8,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from escrow import repository
 from escrow.errors import AccountFrozen, EscrowNotFound, MoneyIsMoving, NotYourMove
-from escrow.lifecycle import ESCROW, MAY_ASK, EscrowAction, Ownership, Role
+from escrow.lifecycle import ESCROW, MAY_ASK, EscrowAction, EscrowStatus, Ownership, Role
 from escrow.models import AssetVerification, Escrow
-from shared import audit, clock, outbox, telemetry
+from shared import audit, clock, deadlines, outbox, telemetry
 from shared.events.escrow import (
     EscrowCancelled,
     EscrowCreated,
     EscrowDelivered,
+    EscrowDisputed,
     EscrowFunded,
     EscrowRefunded,
     EscrowReleased,
@@ -23,10 +25,14 @@ Fact = (
     EscrowCreated
     | EscrowFunded
     | EscrowDelivered
+    | EscrowDisputed
     | EscrowReleased
     | EscrowRefunded
     | EscrowCancelled
 )
+
+RELEASE_BY = "release_by"
+"""The kind of deadline at which silence after a delivery decides."""
 
 
 def role_of(escrow: Escrow, user_id: UUID, *, is_staff: bool) -> Role:
@@ -103,6 +109,8 @@ async def move(session: AsyncSession, escrow: Escrow, action: EscrowAction, **de
     escrow.settling = None
     if escrow.status in ESCROW.terminal():
         escrow.ended_at = now
+    if before is EscrowStatus.DELIVERED:
+        await deadlines.clear(session, escrow.id, RELEASE_BY)
     note(session, escrow, f"escrow.{escrow.status.value.lower()}", from_=before.value, **details)
     # The change is checked by the database before the fact is recorded.
     await session.flush()
@@ -112,6 +120,24 @@ def note(session: AsyncSession, escrow: Escrow, what: str, **details: Any) -> No
     """Count the change and write its audit row."""
     escrow.version += 1
     audit.record(session, what, "escrow", escrow.id, to=escrow.status.value, **details)
+
+
+def period(escrow: Escrow, name: str) -> timedelta:
+    """A period of the trade terms, as stamped at acceptance."""
+    return timedelta(seconds=escrow.deal["terms"][name])
+
+
+async def await_delivery(session: AsyncSession, escrow: Escrow) -> None:
+    """From now the seller has the agreed time to deliver."""
+    now = await clock.now(session)
+    escrow.deliver_by = now + period(escrow, "deliver_within_seconds")
+
+
+async def await_answer(session: AsyncSession, escrow: Escrow) -> None:
+    """From now the buyer has the agreed time to confirm or reject."""
+    now = await clock.now(session)
+    escrow.release_by = now + period(escrow, "auto_release_seconds")
+    await deadlines.set(session, escrow.id, RELEASE_BY, escrow.release_by)
 
 
 async def tell(session: AsyncSession, fact: type[Fact], escrow: Escrow, **fields: Any) -> None:

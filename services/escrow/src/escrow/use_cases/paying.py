@@ -159,6 +159,7 @@ async def _hold(session: AsyncSession, escrow: Escrow, seen: Payment) -> None:
         reference=seen.id,
     )
     await deadlines.clear(session, escrow.id, PAY_BY)
+    await moves.await_delivery(session, escrow)
     await moves.move(session, escrow, EscrowAction.FUND, amount=escrow.amount)
     await moves.tell(
         session,

@@ -4,11 +4,13 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from escrow import postings, repository
+from escrow import case_repository, postings, repository
 from escrow.errors import AlreadyConfirmed, ProviderDisagrees
 from escrow.lifecycle import (
+    DISPUTE,
     INTENT,
     DeliveryStatus,
+    DisputeAction,
     EscrowAction,
     EscrowStatus,
     IntentAction,
@@ -16,13 +18,15 @@ from escrow.lifecycle import (
     IntentState,
 )
 from escrow.models import MANY_ATTEMPTS, Delivery, Escrow, Intent, JobKind
-from escrow.postings import Cause
+from escrow.postings import Cause, Shares
 from escrow.rails import Refund, Transfer
 from escrow.use_cases import intents, moves
 from escrow.use_cases.post import post
-from shared import clock, jobs
+from shared import clock, deadlines, jobs
 from shared.events.escrow import EscrowDelivered, EscrowRefunded, EscrowReleased
 
+DISPUTE_ALERT = "dispute_alert"
+"""The kind of deadline at which an undecided dispute is brought to staff's attention."""
 NOT_PAYABLE = frozenset({"insufficient_capabilities_for_transfer"})
 """Refusals of a transfer that end by themselves when the seller completes the account."""
 _REFUND_FAILED = frozenset({"failed", "canceled"})
@@ -46,8 +50,10 @@ async def deliver(
         description=description,
         status=DeliveryStatus.DELIVERED,
         delivered_at=escrow.delivered_at,
+        observed_transfer=escrow.observed_transfer,
     )
     session.add(delivery)
+    await moves.await_answer(session, escrow)
     await moves.move(session, escrow, EscrowAction.DELIVER)
     await moves.tell(session, EscrowDelivered, escrow, delivered_by=seller_id, evidence_count=0)
     return escrow
@@ -61,43 +67,57 @@ async def confirm(session: AsyncSession, escrow_id: UUID, buyer_id: UUID) -> Esc
         EscrowNotFound, NotYourMove, AccountFrozen, MoneyIsMoving, IllegalMove: see `lock_for`.
     """
     escrow = await moves.lock_for(session, escrow_id, EscrowAction.RELEASE, buyer_id)
-    if escrow.confirmed_at is not None:
-        tries = await repository.intents(session, IntentKind.RELEASE, escrow_id=escrow.id)
-        if not tries or tries[-1].last_error in NOT_PAYABLE:
-            raise AlreadyConfirmed(escrow.status.value)
+    if await waits_for_account(session, escrow):
+        raise AlreadyConfirmed(escrow.status.value)
     escrow.confirmed_at = await clock.now(session)
     for delivery in await repository.deliveries(session, escrow.id):
         if delivery.status is DeliveryStatus.DELIVERED:
             delivery.status = DeliveryStatus.CONFIRMED
-    await _begin_release(session, escrow)
+    await begin_release(session, escrow)
     moves.note(session, escrow, "escrow.confirmed", settling=escrow.settling)
     return escrow
 
 
 def is_waiting(escrow: Escrow) -> bool:
-    """The buyer has confirmed and the payout has not begun."""
-    is_confirmed = escrow.status is EscrowStatus.DELIVERED and escrow.confirmed_at is not None
-    return is_confirmed and escrow.settling is None
+    """The payout is due, by the buyer's word or a decision, and has not begun."""
+    is_due = escrow.confirmed_at is not None or escrow.payout_due_at is not None
+    is_open = escrow.status in {EscrowStatus.DELIVERED, EscrowStatus.DISPUTED}
+    return is_open and is_due and escrow.settling is None
 
 
 async def release_if_payable(session: AsyncSession, escrow_id: UUID) -> None:
     """Begin a payout that has waited for the seller's account."""
     escrow = await repository.lock(session, escrow_id)
     if is_waiting(escrow):
-        await _begin_release(session, escrow)
+        await begin_release(session, escrow)
         moves.note(session, escrow, "escrow.release_begun", settling=escrow.settling)
 
 
-async def _begin_release(session: AsyncSession, escrow: Escrow) -> None:
+async def waits_for_account(session: AsyncSession, escrow: Escrow) -> bool:
+    """The payout is due and nobody need ask for it again: it begins by itself."""
+    if not is_waiting(escrow):
+        return False
+    tries = await repository.intents(session, IntentKind.RELEASE, escrow_id=escrow.id)
+    return not tries or tries[-1].last_error in NOT_PAYABLE
+
+
+def shares(escrow: Escrow) -> Shares:
+    """Who gets what of the held amount, as agreed or as a moderator has split it."""
+    if escrow.to_buyer is None:
+        return Shares(0, postings.payout(escrow.amount, escrow.fee), escrow.fee)
+    rate = escrow.deal["terms"]["fee_basis_points"]
+    return postings.split(escrow.amount, escrow.to_buyer, rate)
+
+
+async def begin_release(session: AsyncSession, escrow: Escrow) -> None:
+    """Ask for the payout, or wait until the seller can be paid."""
     account = await repository.payout_account(session, escrow.seller_id)
     can_be_paid = account is not None and account.is_payable
     if account is None or not can_be_paid or await moves.is_frozen(session, escrow.seller_id):
         await await_payable(session, escrow)
         return
     assert account.account_id is not None
-    await intents.release(
-        session, escrow, account.account_id, postings.payout(escrow.amount, escrow.fee)
-    )
+    await intents.release(session, escrow, account.account_id, shares(escrow).to_seller)
 
 
 async def await_payable(session: AsyncSession, escrow: Escrow) -> None:
@@ -148,23 +168,30 @@ async def observe_transfer(session: AsyncSession, seen: Transfer, intent_id: UUI
     if seen.is_reversed or any(getattr(seen, name) != asked[name] for name in names):
         raise ProviderDisagrees(f"Transfer {seen.id} is not what intent {intent.id} asked for.")
     await _settle(session, intent, "paid")
+    parts = shares(escrow)
     await post(
         session,
         escrow,
         Cause.RELEASED,
-        postings.released(escrow.amount, escrow.fee),
+        postings.released(parts.to_seller + parts.fee, parts.fee),
         currency=escrow.currency.value,
         reference=seen.id,
     )
-    await moves.move(session, escrow, EscrowAction.RELEASE, paid=seen.amount, fee=escrow.fee)
+    await _resolve_dispute(session, escrow)
+    is_awarded = escrow.status is EscrowStatus.DISPUTED
+    action = EscrowAction.AWARD_SELLER if is_awarded else EscrowAction.RELEASE
+    await moves.move(session, escrow, action, paid=seen.amount, fee=parts.fee)
+    paid = await repository.stripe_escrow(session, escrow.id)
+    assert paid is not None
+    refund_ids = [paid.refund_id] if parts.to_buyer and paid.refund_id else []
     await moves.tell(
         session,
         EscrowReleased,
         escrow,
         paid_to_seller=seen.amount,
-        refunded_to_buyer=0,
-        fee=escrow.fee,
-        references=[seen.id],
+        refunded_to_buyer=parts.to_buyer,
+        fee=parts.fee,
+        references=[*refund_ids, seen.id],
     )
 
 
@@ -206,11 +233,17 @@ async def _end(session: AsyncSession, escrow: Escrow, seen: Refund) -> None:
         session,
         escrow,
         Cause.REFUNDED,
-        postings.refunded(escrow.amount),
+        postings.refunded(seen.amount),
         currency=escrow.currency.value,
         reference=seen.id,
     )
-    await moves.move(session, escrow, EscrowAction.REFUND, reason=escrow.reason)
+    if escrow.to_buyer is not None:
+        await _pay_the_rest(session, escrow, seen)
+        return
+    await _resolve_dispute(session, escrow)
+    is_awarded = escrow.status is EscrowStatus.DISPUTED
+    action = EscrowAction.AWARD_BUYER if is_awarded else EscrowAction.REFUND
+    await moves.move(session, escrow, action, reason=escrow.reason)
     await moves.tell(
         session,
         EscrowRefunded,
@@ -221,6 +254,24 @@ async def _end(session: AsyncSession, escrow: Escrow, seen: Refund) -> None:
         references=[seen.id],
         reason=escrow.reason,
     )
+
+
+async def _pay_the_rest(session: AsyncSession, escrow: Escrow, seen: Refund) -> None:
+    """The buyer has a split's first leg: the seller's follows."""
+    escrow.settling = None
+    escrow.payout_due_at = await clock.now(session)
+    await begin_release(session, escrow)
+    moves.note(session, escrow, "escrow.split_refunded", refund=seen.id, amount=seen.amount)
+
+
+async def _resolve_dispute(session: AsyncSession, escrow: Escrow) -> None:
+    """What a moderator decided has come about."""
+    dispute = await case_repository.active_dispute(session, escrow.id)
+    if dispute is not None:
+        now = await clock.now(session)
+        dispute.status = DISPUTE.after(dispute.status, DisputeAction.RESOLVE)
+        dispute.resolved_at = now
+        await deadlines.clear(session, escrow.id, DISPUTE_ALERT)
 
 
 async def _settle(session: AsyncSession, intent: Intent, provider_status: str) -> None:

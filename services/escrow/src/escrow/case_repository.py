@@ -1,0 +1,84 @@
+"""Queries of disputes and of what a moderator sees; all rows here are under their escrow's lock."""
+
+from collections.abc import Collection, Sequence
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from escrow.errors import DisputeNotFound
+from escrow.lifecycle import DisputeStatus
+from escrow.models import Dispute, DisputeEvidence, Intent
+from shared.audit import AuditLog
+
+ACTIVE = (DisputeStatus.OPEN, DisputeStatus.IN_REVIEW)
+
+
+async def dispute(session: AsyncSession, escrow_id: UUID, dispute_id: UUID) -> Dispute:
+    """Raises: DisputeNotFound: this escrow has none of this id."""
+    found = await session.get(Dispute, dispute_id, populate_existing=True)
+    if found is None or found.escrow_id != escrow_id:
+        raise DisputeNotFound(dispute_id)
+    return found
+
+
+async def active_dispute(session: AsyncSession, escrow_id: UUID) -> Dispute | None:
+    """The one that is neither resolved nor closed."""
+    return await session.scalar(
+        sa.select(Dispute)
+        .where(Dispute.escrow_id == escrow_id, Dispute.status.in_(ACTIVE))
+        .execution_options(populate_existing=True)
+    )
+
+
+async def disputes(session: AsyncSession, escrow_id: UUID) -> Sequence[Dispute]:
+    """Oldest first."""
+    return (
+        await session.scalars(
+            sa.select(Dispute).where(Dispute.escrow_id == escrow_id).order_by(Dispute.id)
+        )
+    ).all()
+
+
+async def disputes_by(
+    session: AsyncSession, statuses: Collection[DisputeStatus], *, after: UUID | None, limit: int
+) -> Sequence[Dispute]:
+    """Of every escrow, oldest first."""
+    wanted = sa.select(Dispute).where(Dispute.status.in_(statuses))
+    if after is not None:
+        wanted = wanted.where(Dispute.id > after)
+    return (await session.scalars(wanted.order_by(Dispute.id).limit(limit))).all()
+
+
+async def evidence(
+    session: AsyncSession, dispute_ids: Collection[UUID]
+) -> dict[UUID, list[DisputeEvidence]]:
+    """What was said in several disputes, oldest first."""
+    grouped: dict[UUID, list[DisputeEvidence]] = {one: [] for one in dispute_ids}
+    for said in await session.scalars(
+        sa.select(DisputeEvidence)
+        .where(DisputeEvidence.dispute_id.in_(dispute_ids))
+        .order_by(DisputeEvidence.id)
+    ):
+        grouped[said.dispute_id].append(said)
+    return grouped
+
+
+async def intents(session: AsyncSession, escrow_id: UUID) -> Sequence[Intent]:
+    """Everything that was asked of the provider for an escrow, oldest first."""
+    return (
+        await session.scalars(
+            sa.select(Intent).where(Intent.escrow_id == escrow_id).order_by(Intent.id)
+        )
+    ).all()
+
+
+async def history(session: AsyncSession, escrow_id: UUID) -> Sequence[AuditLog]:
+    """Every change of an escrow, oldest first."""
+    return (
+        await session.scalars(
+            sa.select(AuditLog)
+            .where(AuditLog.subject_type == "escrow", AuditLog.subject_id == str(escrow_id))
+            .order_by(AuditLog.id)
+        )
+    ).all()

@@ -1,0 +1,280 @@
+"""Disputes: opened by a side or by silence, argued, then decided by a moderator or taken back."""
+
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from escrow import case_repository, postings, repository
+from escrow.errors import (
+    AlreadyConfirmed,
+    DisputeOver,
+    NotYourMove,
+    SplitBegun,
+    SplitDoesNotFit,
+)
+from escrow.lifecycle import (
+    DISPUTE,
+    DeliveryStatus,
+    DisputeAction,
+    EscrowAction,
+    EscrowStatus,
+    IntentKind,
+    IntentState,
+    Resolution,
+    Role,
+)
+from escrow.models import Dispute, DisputeEvidence, Escrow
+from escrow.use_cases import intents, moves, settling
+from shared import clock, deadlines, telemetry
+from shared.events.escrow import EscrowDisputed
+from shared.ids import new_id
+
+ALERT_AFTER = timedelta(days=30)
+_RETURNS = {
+    EscrowStatus.FUNDS_HELD: EscrowAction.WITHDRAW_UNDELIVERED,
+    EscrowStatus.DELIVERED: EscrowAction.WITHDRAW_DELIVERED,
+}
+
+log = telemetry.get_logger()
+
+
+async def ask(
+    session: AsyncSession,
+    escrow_id: UUID,
+    user_id: UUID,
+    *,
+    title: str,
+    description: str,
+    action: EscrowAction,
+) -> Dispute:
+    """A side does not agree (DISPUTE), or the buyer refuses what was delivered (REJECT).
+
+    Raises:
+        AlreadyConfirmed: the payout is due.
+        EscrowNotFound, NotYourMove, AccountFrozen, MoneyIsMoving, IllegalMove: see `lock_for`.
+    """
+    escrow = await moves.lock_for(session, escrow_id, action, user_id)
+    dispute = await open_for(
+        session, escrow, user_id, title=title, description=description, action=action
+    )
+    if action is EscrowAction.REJECT:
+        await _mark_deliveries(
+            session, escrow, from_=DeliveryStatus.DELIVERED, to=DeliveryStatus.REJECTED
+        )
+    return dispute
+
+
+async def open_for(
+    session: AsyncSession,
+    escrow: Escrow,
+    opened_by: UUID | None,
+    *,
+    title: str,
+    description: str,
+    action: EscrowAction,
+) -> Dispute:
+    """Open a dispute of the locked escrow.
+
+    Raises:
+        AlreadyConfirmed: the payout is due.
+    """
+    if settling.is_waiting(escrow):
+        raise AlreadyConfirmed(escrow.status.value)
+    now = await clock.now(session)
+    dispute = Dispute(
+        id=new_id(),
+        escrow_id=escrow.id,
+        opened_by=opened_by,
+        opened_from=escrow.status,
+        title=title,
+        description=description,
+        status=DISPUTE.initial,
+    )
+    await moves.move(session, escrow, action, dispute=str(dispute.id))
+    session.add(dispute)
+    await session.flush()
+    await deadlines.set(session, escrow.id, settling.DISPUTE_ALERT, now + ALERT_AFTER)
+    await moves.tell(session, EscrowDisputed, escrow, opened_by=opened_by, evidence_count=0)
+    return dispute
+
+
+async def add_evidence(
+    session: AsyncSession,
+    escrow_id: UUID,
+    dispute_id: UUID,
+    user_id: UUID,
+    *,
+    is_staff: bool,
+    statement: str,
+) -> Dispute:
+    """A side says something for the moderator and the other side to read.
+
+    Raises:
+        EscrowNotFound, DisputeNotFound: as they say.
+        NotYourMove: the caller is no side of the trade.
+        DisputeOver: it has been decided or taken back.
+    """
+    escrow, dispute, role = await _find(session, escrow_id, dispute_id, user_id, is_staff=is_staff)
+    if role is Role.STAFF:
+        raise NotYourMove("add evidence", (Role.BUYER.value, Role.SELLER.value))
+    _still_open(dispute)
+    session.add(DisputeEvidence(dispute_id=dispute.id, author_id=user_id, statement=statement))
+    moves.note(session, escrow, "escrow.evidence_added", dispute=str(dispute.id), by=role.value)
+    await session.flush()
+    return dispute
+
+
+async def take(
+    session: AsyncSession, escrow_id: UUID, dispute_id: UUID, user_id: UUID, *, is_staff: bool
+) -> Dispute:
+    """A moderator who is no side of the trade begins to look at it.
+
+    Raises:
+        EscrowNotFound, DisputeNotFound, NotYourMove: as they say.
+        IllegalMove: it is being looked at, or over.
+    """
+    escrow, dispute, role = await _find(session, escrow_id, dispute_id, user_id, is_staff=is_staff)
+    if role is not Role.STAFF:
+        raise NotYourMove("take a dispute", (Role.STAFF.value,))
+    dispute.status = DISPUTE.after(dispute.status, DisputeAction.TAKE)
+    dispute.moderator_id = user_id
+    moves.note(session, escrow, "escrow.dispute_taken", dispute=str(dispute.id))
+    await session.flush()
+    return dispute
+
+
+async def resolve(
+    session: AsyncSession,
+    escrow_id: UUID,
+    dispute_id: UUID,
+    user_id: UUID,
+    *,
+    is_staff: bool,
+    resolution: Resolution,
+    reason: str,
+    to_buyer: int | None,
+) -> Dispute:
+    """A moderator decides; the dispute is RESOLVED when the money has moved accordingly.
+
+    After a definite failure of the provider the decision may be made again.
+
+    Raises:
+        SplitDoesNotFit: only a split divides, and both sides of it get something.
+        SplitBegun: the buyer's part has gone back; only the same split may go on.
+        AlreadyConfirmed: the decided payout waits for the seller's account.
+        DisputeNotFound: as it says.
+        EscrowNotFound, NotYourMove, MoneyIsMoving, IllegalMove: see `lock_for`.
+    """
+    is_refund = resolution is Resolution.REFUND
+    action = EscrowAction.AWARD_BUYER if is_refund else EscrowAction.AWARD_SELLER
+    escrow = await moves.lock_for(session, escrow_id, action, user_id, is_staff=is_staff)
+    dispute = await case_repository.dispute(session, escrow_id, dispute_id)
+    DISPUTE.after(dispute.status, DisputeAction.RESOLVE)
+    if await settling.waits_for_account(session, escrow):
+        raise AlreadyConfirmed(escrow.status.value)
+    _check_split(escrow, resolution, to_buyer)
+    refunds = await repository.intents(session, IntentKind.REFUND, escrow_id=escrow.id)
+    has_begun = any(intent.state is IntentState.SETTLED for intent in refunds)
+    if has_begun and escrow.to_buyer is not None and escrow.to_buyer != to_buyer:
+        raise SplitBegun(escrow.status.value, escrow.to_buyer)
+    dispute.resolution, dispute.reason, dispute.moderator_id = resolution, reason, user_id
+    escrow.to_buyer, escrow.reason, escrow.payout_due_at = to_buyer, reason, None
+    if is_refund or (to_buyer is not None and not has_begun):
+        await intents.refund(session, escrow)
+    else:
+        escrow.payout_due_at = await clock.now(session)
+        await settling.begin_release(session, escrow)
+    moves.note(
+        session,
+        escrow,
+        "escrow.dispute_decided",
+        dispute=str(dispute.id),
+        resolution=resolution.value,
+        to_buyer=to_buyer,
+        reason=reason,
+    )
+    await session.flush()
+    return dispute
+
+
+def _check_split(escrow: Escrow, resolution: Resolution, to_buyer: int | None) -> None:
+    if (resolution is Resolution.SPLIT) != (to_buyer is not None):
+        raise SplitDoesNotFit("to_buyer is for SPLIT, which needs it; leave it out otherwise.")
+    if to_buyer is not None:
+        try:
+            postings.split(escrow.amount, to_buyer, escrow.deal["terms"]["fee_basis_points"])
+        except ValueError:
+            raise SplitDoesNotFit(
+                f"to_buyer must leave both sides something of {escrow.amount} cents."
+            ) from None
+
+
+async def withdraw(
+    session: AsyncSession, escrow_id: UUID, dispute_id: UUID, user_id: UUID, *, is_staff: bool
+) -> Dispute:
+    """A side takes the dispute back; when both have, the trade goes on where it was.
+
+    Raises:
+        DisputeNotFound, DisputeOver: as they say.
+        EscrowNotFound, NotYourMove, AccountFrozen, MoneyIsMoving, IllegalMove: see `lock_for`.
+    """
+    _, dispute, role = await _find(session, escrow_id, dispute_id, user_id, is_staff=is_staff)
+    action = _RETURNS[dispute.opened_from]
+    escrow = await moves.lock_for(session, escrow_id, action, user_id, is_staff=is_staff)
+    _still_open(dispute)
+    now = await clock.now(session)
+    if role is Role.BUYER:
+        dispute.buyer_withdrew_at = now
+    else:
+        dispute.seller_withdrew_at = now
+    if dispute.buyer_withdrew_at is None or dispute.seller_withdrew_at is None:
+        moves.note(session, escrow, "escrow.withdrawal_offered", by=role.value)
+        await session.flush()
+        return dispute
+    dispute.status = DISPUTE.after(dispute.status, DisputeAction.WITHDRAW)
+    dispute.resolved_at = now
+    await deadlines.clear(session, escrow.id, settling.DISPUTE_ALERT)
+    await moves.move(session, escrow, action, dispute=str(dispute.id))
+    if escrow.status is EscrowStatus.DELIVERED:
+        await _mark_deliveries(
+            session, escrow, from_=DeliveryStatus.REJECTED, to=DeliveryStatus.DELIVERED
+        )
+        await moves.await_answer(session, escrow)
+    else:
+        await moves.await_delivery(session, escrow)
+    await session.flush()
+    return dispute
+
+
+async def alert(session: AsyncSession, escrow: Escrow) -> None:
+    """A dispute has been open for too long: staff are told, nothing moves."""
+    dispute = await case_repository.active_dispute(session, escrow.id)
+    if dispute is None:
+        return
+    dispute.alerted_at = await clock.now(session)
+    moves.note(session, escrow, "escrow.dispute_overdue", dispute=str(dispute.id))
+    log.error("dispute.overdue", escrow_id=str(escrow.id), dispute_id=str(dispute.id))
+
+
+async def _find(
+    session: AsyncSession, escrow_id: UUID, dispute_id: UUID, user_id: UUID, *, is_staff: bool
+) -> tuple[Escrow, Dispute, Role]:
+    escrow = await repository.lock(session, escrow_id)
+    role = moves.role_of(escrow, user_id, is_staff=is_staff)
+    telemetry.bind_trade(escrow.root_offer_id)
+    return escrow, await case_repository.dispute(session, escrow_id, dispute_id), role
+
+
+def _still_open(dispute: Dispute) -> None:
+    if dispute.status not in case_repository.ACTIVE or dispute.resolution is not None:
+        raise DisputeOver(dispute.status.value)
+
+
+async def _mark_deliveries(
+    session: AsyncSession, escrow: Escrow, *, from_: DeliveryStatus, to: DeliveryStatus
+) -> None:
+    for delivery in await repository.deliveries(session, escrow.id):
+        if delivery.status is from_:
+            delivery.status = to
+    await session.flush()

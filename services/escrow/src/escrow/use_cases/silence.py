@@ -1,0 +1,82 @@
+"""What happens when a side does nothing: the payout, a dispute, or the buyer's money back."""
+
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from escrow import repository
+from escrow.errors import ReclaimNotOpen
+from escrow.lifecycle import DeliveryStatus, EscrowAction, EscrowStatus
+from escrow.models import Escrow
+from escrow.use_cases import disputes, intents, moves, paying, settling
+from shared import clock, telemetry
+from shared.events.identity import AssetTransferObserved
+
+NOT_DELIVERED = "NOT_DELIVERED"
+_TITLE = "No answer after the delivery"
+_DESCRIPTION = (
+    "The seller marked the game as delivered, the buyer has not answered in time, and the"
+    " game was not seen with the buyer."
+)
+
+
+async def note_transfer(session: AsyncSession, event: AssetTransferObserved) -> None:
+    """Keep that the game was seen with the buyer, and attach it to what was delivered."""
+    escrow = await repository.lock(session, event.escrow_id)
+    if escrow.observed_transfer is not None:
+        return
+    telemetry.bind_trade(escrow.root_offer_id)
+    escrow.observed_transfer = {
+        "creator_id": event.creator_id,
+        "creator_type": event.creator_type,
+        "observed_at": event.observed_at.isoformat(),
+    }
+    for delivery in await repository.deliveries(session, escrow.id):
+        delivery.observed_transfer = escrow.observed_transfer
+    moves.note(session, escrow, "escrow.transfer_observed", creator=event.creator_id)
+
+
+async def expire_release(session: AsyncSession, escrow: Escrow) -> None:
+    """The buyer has said nothing: pay if the game was seen with the buyer, else let staff look."""
+    is_open = escrow.status is EscrowStatus.DELIVERED and escrow.settling is None
+    if not is_open or settling.is_waiting(escrow):
+        return
+    telemetry.bind_trade(escrow.root_offer_id)
+    if escrow.observed_transfer is None:
+        await disputes.open_for(
+            session,
+            escrow,
+            None,
+            title=_TITLE,
+            description=_DESCRIPTION,
+            action=EscrowAction.DISPUTE,
+        )
+        return
+    escrow.payout_due_at = await clock.now(session)
+    for delivery in await repository.deliveries(session, escrow.id):
+        if delivery.status is DeliveryStatus.DELIVERED:
+            delivery.status = DeliveryStatus.CONFIRMED
+    await settling.begin_release(session, escrow)
+    moves.note(session, escrow, "escrow.auto_release_begun", settling=escrow.settling)
+
+
+async def leave(session: AsyncSession, escrow_id: UUID, buyer_id: UUID) -> Escrow:
+    """The buyer leaves: unpaid if the seller has lost the game, paid if nothing was delivered.
+
+    Raises:
+        ReclaimNotOpen: it is paid, and the seller still has time to deliver.
+        CancelNotOpen: it is unpaid, and the seller has the game.
+        EscrowNotFound, NotYourMove, AccountFrozen, MoneyIsMoving, IllegalMove: see `lock_for`.
+    """
+    escrow = await repository.lock(session, escrow_id)
+    if escrow.status is not EscrowStatus.FUNDS_HELD:
+        return await paying.cancel(session, escrow_id, buyer_id)
+    await moves.lock_for(session, escrow_id, EscrowAction.RECLAIM, buyer_id)
+    deliver_by = escrow.deliver_by
+    assert deliver_by is not None
+    if await clock.now(session) < deliver_by:
+        raise ReclaimNotOpen(escrow.status.value, deliver_by)
+    escrow.reason = NOT_DELIVERED
+    await intents.refund(session, escrow)
+    moves.note(session, escrow, "escrow.refund_begun", settling=escrow.settling)
+    return escrow
