@@ -3,7 +3,7 @@
 from fastapi import FastAPI
 
 from escrow.rails.stripe import StripeRail
-from escrow.routes import disputes, escrows, payout_accounts, webhooks
+from escrow.routes import disputes, escrows, holds, payout_accounts, webhooks
 from escrow.routes.outside import Outside
 from escrow.settings import Settings
 from shared import web
@@ -18,7 +18,13 @@ def create_app(
     app = web.create_app(
         settings,
         "Bloxtr8 escrow",
-        routers=[escrows.router, disputes.router, payout_accounts.router, webhooks.router],
+        routers=[
+            escrows.router,
+            disputes.router,
+            holds.router,
+            payout_accounts.router,
+            webhooks.router,
+        ],
         sessions=sessions,
         keys=keys,
     )

@@ -1,4 +1,4 @@
-"""Queries of disputes and of what a moderator sees; all rows here are under their escrow's lock."""
+"""Queries of disputes, holds and a moderator's page; all under the lock of their escrow."""
 
 from collections.abc import Collection, Sequence
 from uuid import UUID
@@ -6,9 +6,9 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from escrow.errors import DisputeNotFound
+from escrow.errors import DisputeNotFound, HoldNotFound
 from escrow.lifecycle import DisputeStatus
-from escrow.models import Dispute, DisputeEvidence, Intent
+from escrow.models import Dispute, DisputeEvidence, Hold, Intent
 from shared.audit import AuditLog
 
 ACTIVE = (DisputeStatus.OPEN, DisputeStatus.IN_REVIEW)
@@ -62,6 +62,27 @@ async def evidence(
     ):
         grouped[said.dispute_id].append(said)
     return grouped
+
+
+async def hold(session: AsyncSession, escrow_id: UUID, hold_id: UUID) -> Hold:
+    """Raises: HoldNotFound: this escrow has none of this id."""
+    found = await session.get(Hold, hold_id, populate_existing=True)
+    if found is None or found.escrow_id != escrow_id:
+        raise HoldNotFound(hold_id)
+    return found
+
+
+async def is_held(session: AsyncSession, escrow_id: UUID) -> bool:
+    """Whether a hold is in place."""
+    placed = sa.exists().where(Hold.escrow_id == escrow_id, Hold.lifted_at.is_(None))
+    return bool(await session.scalar(sa.select(placed)))
+
+
+async def holds(session: AsyncSession, escrow_id: UUID) -> Sequence[Hold]:
+    """Oldest first, lifted ones too."""
+    return (
+        await session.scalars(sa.select(Hold).where(Hold.escrow_id == escrow_id).order_by(Hold.id))
+    ).all()
 
 
 async def intents(session: AsyncSession, escrow_id: UUID) -> Sequence[Intent]:

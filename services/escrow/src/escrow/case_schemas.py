@@ -2,12 +2,19 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from pydantic import StringConstraints
 
-from escrow.lifecycle import DisputeStatus, EscrowStatus, IntentKind, IntentState, Resolution
+from escrow.lifecycle import (
+    DisputeStatus,
+    EscrowStatus,
+    HoldKind,
+    IntentKind,
+    IntentState,
+    Resolution,
+)
 from escrow.models import Dispute, DisputeEvidence
 from escrow.schemas import EscrowView, LedgerView
 from shared.money import Cents
@@ -31,6 +38,27 @@ class Decide(RequestBody):
     reason: Text
     to_buyer: Cents | None = None
     """For SPLIT: cents that go back to the buyer; the rest is the seller's, less the fee."""
+
+
+class PlaceHold(RequestBody):
+    kind: Literal[HoldKind.STAFF, HoldKind.SANCTION]
+    reason: Text
+
+
+class Lift(RequestBody):
+    reason: Text
+
+
+class HoldView(View):
+    id: UUID
+    escrow_id: UUID
+    kind: HoldKind
+    reason: str
+    placed_by: UUID | None
+    lifted_by: UUID | None
+    lifted_reason: str | None
+    lifted_at: datetime | None
+    created_at: datetime
 
 
 class EvidenceView(View):
@@ -98,6 +126,7 @@ class CaseView(View):
     """What both sides agreed to, with the game as it was at acceptance."""
     sealed_document: dict[str, Any]
     disputes: list[DisputeView]
+    holds: list[HoldView]
     payments: list[PaymentView]
     ledger: LedgerView
     history: list[ChangeView]

@@ -93,6 +93,29 @@ class ReclaimNotOpen(Conflict):
         )
 
 
+class OnHold(Conflict):
+    code = "on-hold"
+    title = "The trade is on hold"
+
+    def __init__(self, state: str) -> None:
+        super().__init__("Staff have stopped it; wait until they let it go on.", state=state)
+
+
+class HoldNotFound(NotFound):
+    code = "hold-not-found"
+
+    def __init__(self, hold_id: UUID) -> None:
+        super().__init__(f"There is no hold {hold_id} on this escrow.")
+
+
+class HoldLifted(Conflict):
+    code = "hold-lifted"
+    title = "The hold has been lifted already"
+
+    def __init__(self, state: str) -> None:
+        super().__init__("Place a new one to stop the trade again.", state=state)
+
+
 class DisputeNotFound(NotFound):
     code = "dispute-not-found"
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from escrow import repository
+from escrow import case_repository, repository
 from escrow.lifecycle import IntentAction, IntentKind
 from escrow.models import JobKind
 from escrow.rails import (
@@ -184,9 +184,12 @@ class StripeJobs:
         account_id = account.account_id if account is not None else None
         if account_id is None or is_frozen or not await self._rail.is_payable(account_id):
             raise Postpone(await self._next_look_seconds(job))
+        again_seconds = await self._next_look_seconds(job)
 
         async def finish(session: AsyncSession) -> None:
             await repository.lock(session, escrow_id)
+            if await case_repository.is_held(session, escrow_id):
+                raise Postpone(again_seconds)
             await payout_accounts.note_payable(session, seller_id, is_payable=True)
             await settling.release_if_payable(session, escrow_id)
 

@@ -121,6 +121,14 @@ class Resolution(StrEnum):
     SPLIT = "SPLIT"
 
 
+class HoldKind(StrEnum):
+    """Why nobody but staff may move an escrow."""
+
+    CHARGEBACK = "CHARGEBACK"
+    SANCTION = "SANCTION"
+    STAFF = "STAFF"
+
+
 class DeliveryStatus(StrEnum):
     PENDING = "PENDING"
     DELIVERED = "DELIVERED"

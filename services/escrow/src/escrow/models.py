@@ -12,6 +12,7 @@ from escrow.lifecycle import (
     DeliveryStatus,
     DisputeStatus,
     EscrowStatus,
+    HoldKind,
     IntentKind,
     IntentState,
     Resolution,
@@ -185,6 +186,21 @@ class DisputeEvidence(Model):
     author_id: Mapped[UUID]
     statement: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(server_default=sa.text("clock()"))
+
+
+class Hold(Dated, Model):
+    """While it is not lifted only staff move the escrow."""
+
+    __tablename__ = "holds"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    escrow_id: Mapped[UUID]
+    kind: Mapped[HoldKind] = mapped_column(text_enum(HoldKind))
+    reason: Mapped[str]
+    placed_by: Mapped[UUID | None]
+    lifted_by: Mapped[UUID | None]
+    lifted_reason: Mapped[str | None]
+    lifted_at: Mapped[datetime | None]
 
 
 class PayoutAccount(Dated, Model):

@@ -13,6 +13,7 @@ from escrow.case_schemas import (
     ChangeView,
     Decide,
     DisputeView,
+    HoldView,
     OpenDispute,
     PaymentView,
     Say,
@@ -247,6 +248,10 @@ async def read_case(escrow_id: UUID, session: Transaction, _staff: Staff) -> Cas
         payments=[
             PaymentView.model_validate(intent)
             for intent in await case_repository.intents(session, escrow_id)
+        ],
+        holds=[
+            HoldView.model_validate(hold)
+            for hold in await case_repository.holds(session, escrow_id)
         ],
         ledger=schemas.LedgerView.of(await repository.ledger(session, escrow_id)),
         history=[

@@ -6,8 +6,8 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from escrow import repository
-from escrow.errors import AccountFrozen, EscrowNotFound, MoneyIsMoving, NotYourMove
+from escrow import case_repository, repository
+from escrow.errors import AccountFrozen, EscrowNotFound, MoneyIsMoving, NotYourMove, OnHold
 from escrow.lifecycle import ESCROW, MAY_ASK, EscrowAction, EscrowStatus, Ownership, Role
 from escrow.models import AssetVerification, Escrow
 from shared import audit, clock, deadlines, outbox, telemetry
@@ -64,6 +64,7 @@ async def lock_for(
         EscrowNotFound: none, or the caller has no part in it.
         NotYourMove: it is for the other side.
         AccountFrozen: the caller's account is frozen.
+        OnHold: staff have stopped the trade, and the caller is not staff.
         MoneyIsMoving: another move's money is on its way.
         IllegalMove: the state forbids it.
     """
@@ -74,6 +75,8 @@ async def lock_for(
         raise NotYourMove(action.value, MAY_ASK[action])
     if role is not Role.STAFF and await is_frozen(session, user_id):
         raise AccountFrozen
+    if role is not Role.STAFF and await case_repository.is_held(session, escrow_id):
+        raise OnHold(escrow.status.value)
     if escrow.settling is not None:
         raise MoneyIsMoving(escrow.settling.value, escrow.status.value)
     ESCROW.after(escrow.status, action)

@@ -28,7 +28,7 @@ from escrow.lifecycle import (
 from escrow.models import MANY_ATTEMPTS, Escrow, Intent, JobKind
 from escrow.postings import Cause
 from escrow.rails import Payment, ProviderFee
-from escrow.use_cases import intents, moves
+from escrow.use_cases import holds, intents, moves
 from escrow.use_cases.opening import PAY_BY
 from escrow.use_cases.post import post
 from shared import clock, deadlines, jobs, telemetry
@@ -187,7 +187,8 @@ async def post_provider_fee(session: AsyncSession, escrow_id: UUID, fee: Provide
 
 async def expire_payment(session: AsyncSession, escrow: Escrow) -> None:
     """The time to pay is over: nothing more may be paid, then the escrow ends."""
-    if escrow.status is EscrowStatus.AWAIT_FUNDS and escrow.settling is None:
+    is_open = escrow.status is EscrowStatus.AWAIT_FUNDS and escrow.settling is None
+    if is_open and not await holds.put_off(session, escrow, PAY_BY):
         telemetry.bind_trade(escrow.root_offer_id)
         await _begin_cancel(session, escrow, UNPAID)
 

@@ -88,7 +88,7 @@ def is_waiting(escrow: Escrow) -> bool:
 async def release_if_payable(session: AsyncSession, escrow_id: UUID) -> None:
     """Begin a payout that has waited for the seller's account."""
     escrow = await repository.lock(session, escrow_id)
-    if is_waiting(escrow):
+    if is_waiting(escrow) and not await case_repository.is_held(session, escrow_id):
         await begin_release(session, escrow)
         moves.note(session, escrow, "escrow.release_begun", settling=escrow.settling)
 
@@ -113,7 +113,10 @@ async def begin_release(session: AsyncSession, escrow: Escrow) -> None:
     """Ask for the payout, or wait until the seller can be paid."""
     account = await repository.payout_account(session, escrow.seller_id)
     can_be_paid = account is not None and account.is_payable
-    if account is None or not can_be_paid or await moves.is_frozen(session, escrow.seller_id):
+    is_stopped = await moves.is_frozen(session, escrow.seller_id) or await case_repository.is_held(
+        session, escrow.id
+    )
+    if account is None or not can_be_paid or is_stopped:
         await await_payable(session, escrow)
         return
     assert account.account_id is not None

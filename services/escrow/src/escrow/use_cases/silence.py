@@ -8,7 +8,7 @@ from escrow import repository
 from escrow.errors import ReclaimNotOpen
 from escrow.lifecycle import DeliveryStatus, EscrowAction, EscrowStatus
 from escrow.models import Escrow
-from escrow.use_cases import disputes, intents, moves, paying, settling
+from escrow.use_cases import disputes, holds, intents, moves, paying, settling
 from shared import clock, telemetry
 from shared.events.identity import AssetTransferObserved
 
@@ -40,6 +40,8 @@ async def expire_release(session: AsyncSession, escrow: Escrow) -> None:
     """The buyer has said nothing: pay if the game was seen with the buyer, else let staff look."""
     is_open = escrow.status is EscrowStatus.DELIVERED and escrow.settling is None
     if not is_open or settling.is_waiting(escrow):
+        return
+    if await holds.put_off(session, escrow, moves.RELEASE_BY):
         return
     telemetry.bind_trade(escrow.root_offer_id)
     if escrow.observed_transfer is None:
