@@ -101,3 +101,27 @@ async def test_only_staff_who_are_no_side_may_hold(
     )
     assert answer.status_code == status
     assert await desk.database.rows("SELECT 1 FROM holds") == []
+
+
+async def test_a_chargeback_freezes_a_trade_until_it_is_won(desk: "Desk", trade: "Trade") -> None:
+    escrow_id = await desk.delivered(trade)
+    charge = await desk.provider.only("charge")
+    opened = await desk.provider.http.post("/_sim/disputes", json={"charge": charge["id"]})
+    dispute_id = opened.json()["id"]
+    [event] = await desk.provider.events("charge.dispute.created")
+    for _ in range(2):
+        assert (await desk.webhook(event)).status_code == 200
+    await desk.work()
+    [hold] = await desk.database.rows("SELECT kind, reason, lifted_at FROM holds")
+    assert tuple(hold.values()) == ("CHARGEBACK", f"Chargeback {dispute_id}", None)
+    refused = await desk.confirm(trade, escrow_id)
+    assert (refused.status_code, refused.json()["type"].split("/")[-1]) == (409, "on-hold")
+
+    await desk.provider.http.post(f"/_sim/disputes/{dispute_id}/win")
+    [closed] = await desk.provider.events("charge.dispute.closed")
+    assert (await desk.webhook(closed)).status_code == 200
+    assert (await desk.webhook({**event, "id": "evt_late"})).status_code == 200
+    await desk.work()
+    [hold] = await desk.database.rows("SELECT lifted_reason FROM holds")
+    assert hold["lifted_reason"] == "won"
+    assert (await desk.confirm(trade, escrow_id)).status_code == 200

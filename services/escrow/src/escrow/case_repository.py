@@ -72,6 +72,13 @@ async def hold(session: AsyncSession, escrow_id: UUID, hold_id: UUID) -> Hold:
     return found
 
 
+async def escrow_paid_by(session: AsyncSession, payment_intent_id: str) -> UUID | None:
+    """The escrow that this payment was made for."""
+    return await session.scalar(
+        sa.select(Intent.escrow_id).where(Intent.object_id == payment_intent_id)
+    )
+
+
 async def is_held(session: AsyncSession, escrow_id: UUID) -> bool:
     """Whether a hold is in place."""
     placed = sa.exists().where(Hold.escrow_id == escrow_id, Hold.lifted_at.is_(None))

@@ -19,7 +19,7 @@ from escrow.rails import (
     Transfer,
 )
 from escrow.rails.stripe import StripeRail
-from escrow.use_cases import intents, paying, payout_accounts, settling
+from escrow.use_cases import holds, intents, paying, payout_accounts, settling
 from shared import clock, crash, telemetry
 from shared.database import Sessions
 from shared.jobs import Finish, Job, Postpone, Work
@@ -118,12 +118,22 @@ class StripeJobs:
 
     async def look(self, job: Job) -> Finish:
         """Look at an object once, because a webhook spoke of it."""
+        if job.payload["kind"] == ObjectKind.CHARGEBACK:
+            return await self._look_at_chargeback(job.payload["object_id"])
         try:
             seen = await self._rail.look(ObjectKind(job.payload["kind"]), job.payload["object_id"])
         except Refused as refusal:
             log.warning("webhook.object_unknown", payload=job.payload, reason=refusal.code)
             return _nothing
         return await self._observe(job, seen)
+
+    async def _look_at_chargeback(self, dispute_id: str) -> Finish:
+        seen = await self._rail.chargeback(dispute_id)
+
+        async def finish(session: AsyncSession) -> None:
+            await holds.observe_chargeback(session, seen)
+
+        return finish
 
     async def _observe(self, job: Job, seen: Seen) -> Finish:
         """What an object means for the intent it names.

@@ -23,6 +23,8 @@ class ObjectKind(StrEnum):
     PAYMENT = "payment"
     TRANSFER = "transfer"
     REFUND = "refund"
+    CHARGEBACK = "dispute"
+    """The bank takes a payment back; Stripe calls it a dispute."""
 
 
 def _ours(value: Any, validate: ValidatorFunctionWrapHandler) -> UUID | None:
@@ -87,6 +89,16 @@ class Refund(Shown):
 
 
 Seen = Payment | Transfer | Refund
+
+
+class Chargeback(BaseModel):
+    """What Stripe says of a payment that the bank takes back."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    id: str
+    payment_intent: str | None
+    status: str
 
 
 class ProviderFee(BaseModel):

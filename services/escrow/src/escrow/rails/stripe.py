@@ -16,6 +16,7 @@ from prometheus_client import Counter
 from escrow.lifecycle import IntentKind
 from escrow.rails import (
     AskAgain,
+    Chargeback,
     InDoubt,
     ObjectKind,
     OnboardingLink,
@@ -112,6 +113,8 @@ class StripeRail:
             Refused: there is no such object.
         """
         match kind:
+            case ObjectKind.CHARGEBACK:
+                raise AssertionError("Chargebacks are looked at by `chargeback`.")
             case ObjectKind.PAYMENT:
                 return await self.payment(object_id)
             case ObjectKind.TRANSFER:
@@ -120,6 +123,10 @@ class StripeRail:
             case ObjectKind.REFUND:
                 refund = self._v1.refunds.retrieve_async(object_id)
                 return Refund.model_validate(_plain(await self._ask("get_refund", refund)))
+
+    async def chargeback(self, dispute_id: str) -> Chargeback:
+        call = self._v1.disputes.retrieve_async(dispute_id)
+        return Chargeback.model_validate(_plain(await self._ask("get_dispute", call)))
 
     async def payment(self, payment_intent_id: str) -> Payment:
         call = self._v1.payment_intents.retrieve_async(payment_intent_id)

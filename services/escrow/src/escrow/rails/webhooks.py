@@ -44,14 +44,18 @@ class Notice(BaseModel):
             return None
         match self.type.split("."):
             case ["payment_intent", _]:
-                return ObjectKind.PAYMENT, self.object_id
+                kind = ObjectKind.PAYMENT
             case ["transfer", _]:
-                return ObjectKind.TRANSFER, self.object_id
+                kind = ObjectKind.TRANSFER
             case ["refund", _]:
-                return ObjectKind.REFUND, self.object_id
+                kind = ObjectKind.REFUND
+            case ["charge", "dispute", _]:
+                kind = ObjectKind.CHARGEBACK
             case ["charge", _] if isinstance(self.payment_intent, str):
                 return ObjectKind.PAYMENT, self.payment_intent
-        return None
+            case _:
+                return None
+        return kind, self.object_id
 
 
 def read(
