@@ -18,7 +18,7 @@ _NAMES = (
     *("postgres", "kafka_broker", "kafka_admin", "s3_admin", "s3_contracts", "s3_escrow"),
     *(f"{service}_{role}" for service in SERVICES for role in ("owner", "app")),
     *(f"kafka_{service}" for service in SERVICES),
-    *("s3_jwt", "discord", "roblox", "stripe_webhook", "seal"),
+    *("auditor", "s3_jwt", "discord", "roblox", "stripe_webhook", "seal"),
 )
 _S3_ACTIONS = {
     "admin": ["Admin", "Read", "Write", "List", "Tagging"],

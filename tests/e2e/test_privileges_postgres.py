@@ -109,6 +109,40 @@ def test_the_table_file_names_every_table(relations: list[Relation]) -> None:
     assert found == named
 
 
+async def test_the_auditor_reads_what_invariants_need_and_changes_nothing(
+    server: Stack, relations: list[Relation]
+) -> None:
+    found, expected = {}, {}
+    async with connection(server.auditor_dsn()) as auditor:
+        await auditor.execute("SET default_transaction_read_only = off")
+        for relation in relations:
+            place = f"{relation.schema}.{relation.name}"
+            found[place] = "".join(
+                [
+                    letter
+                    for letter, statement in ATTEMPTS.items()
+                    if await is_allowed(
+                        auditor, statement.format(table=place, column=relation.column)
+                    )
+                ]
+            )
+            read = TABLE["auditor"]["every-service"] + TABLE["auditor"][relation.schema]
+            expected[place] = "S" if relation.row in read else ""
+        assert found == expected
+        for secret in (
+            *("email FROM identity.users", "name FROM identity.users"),
+            *("payload FROM escrow.outbox", "headers FROM contracts.outbox"),
+            *("ip FROM contracts.audit_logs", "ip_address FROM contracts.signatures"),
+            *("payload FROM identity.jobs", "headers FROM escrow.jobs"),
+        ):
+            assert not await is_allowed(auditor, f"SELECT {secret} LIMIT 0"), secret
+
+
+async def test_the_auditor_begins_read_only(server: Stack) -> None:
+    async with connection(server.auditor_dsn()) as auditor:
+        assert await auditor.fetchval("SHOW transaction_read_only") == "on"
+
+
 @pytest.mark.parametrize("kind", ["app", "owner"])
 async def test_nothing_can_be_made_outside_the_own_schema(
     server: Stack, service: str, kind: str
@@ -162,11 +196,12 @@ async def test_no_role_is_more_than_a_login(server: Stack) -> None:
             "SELECT rolname, rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin,"
             " rolreplication, rolbypassrls, (SELECT count(*) FROM pg_auth_members m"
             " WHERE m.member = r.oid OR m.roleid = r.oid) AS memberships"
-            " FROM pg_roles r WHERE rolname ~ '_(app|owner)$' AND rolname !~ '^(pg|probe)_'"
+            " FROM pg_roles r WHERE rolname ~ '(_app|_owner|^auditor)$' AND rolname !~ '^(pg|probe)_'"
         )
     nothing_but_login = (False, False, False, False, True, False, False, 0)
     assert {row["rolname"]: tuple(row)[1:] for row in rows} == {
-        f"{service}_{kind}": nothing_but_login for service in SERVICES for kind in ("app", "owner")
+        **{f"{s}_{kind}": nothing_but_login for s in SERVICES for kind in ("app", "owner")},
+        "auditor": nothing_but_login,
     }
 
 

@@ -229,6 +229,46 @@ def topics(*, state: StateOption = None) -> None:
     out.print(f"{count} topics and their ACLs are as deploy/kafka/topics.toml says.")
 
 
+@app.command()
+def verify(
+    *,
+    state: StateOption = None,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Read all documents and topics too.")
+    ] = False,
+    database: Annotated[str, typer.Option(help="Another database on the same server.")] = (
+        "bloxtr8"
+    ),
+    as_json: JsonOption = False,
+) -> None:
+    """Check that nothing was lost, doubled or paid wrongly; exit 1 and the rows that say so."""
+    import asyncpg  # noqa: PLC0415
+    from confluent_kafka import KafkaException  # noqa: PLC0415
+
+    from bloxtr8 import postgres, verification, verification_deep  # noqa: PLC0415
+
+    home = _running_home(state)
+    url = postgres.role_url(home, postgres.AUDITOR, database)
+    try:
+        with console.status("Checking …") as progress:
+            findings = asyncio.run(verification.run(url))
+            if deep:
+                findings += asyncio.run(
+                    verification_deep.run(
+                        home, url, lambda what: progress.update(f"Reading the {what} …")
+                    )
+                )
+    except (OSError, asyncpg.PostgresError, KafkaException) as error:
+        console.print(f"Nothing is verified: {error}", markup=False, highlight=False)
+        raise typer.Exit(1) from None
+    if as_json:
+        print(json.dumps(verification.as_json(findings)))  # noqa: T201 - the command's output
+    else:
+        verification.show(findings, out)
+    if any(finding.broken_by for finding in findings):
+        raise typer.Exit(1)
+
+
 def _running_home(state: Path | None) -> Home:
     """The home of a stack with the ports it runs on."""
     home = open_home(state)

@@ -149,19 +149,21 @@ def uses_ssl() -> bool:
     return os.environ.get("KAFKA_SECURITY_PROTOCOL") == "SASL_SSL"
 
 
+def administrator_login(home: Home) -> dict[str, Any]:
+    """Of who may make topics and ACLs: of the Kafka of one's own, else of ours."""
+    return {
+        "bootstrap.servers": bootstrap_servers(home),
+        "security.protocol": "SASL_SSL" if uses_ssl() else "SASL_PLAINTEXT",
+        "sasl.mechanisms": "SCRAM-SHA-512",
+        "sasl.username": os.environ.get("KAFKA_ADMIN_USERNAME", "admin"),
+        "sasl.password": os.environ.get("KAFKA_ADMIN_PASSWORD") or home.secret("kafka_admin"),
+        "socket.connection.setup.timeout.ms": 3000,
+        "log_level": 0,
+    }
+
+
 def administrator(home: Home) -> AdminClient:
-    """The login that may make topics and ACLs: of the Kafka of one's own, else of ours."""
-    return AdminClient(
-        {
-            "bootstrap.servers": bootstrap_servers(home),
-            "security.protocol": "SASL_SSL" if uses_ssl() else "SASL_PLAINTEXT",
-            "sasl.mechanisms": "SCRAM-SHA-512",
-            "sasl.username": os.environ.get("KAFKA_ADMIN_USERNAME", "admin"),
-            "sasl.password": os.environ.get("KAFKA_ADMIN_PASSWORD") or home.secret("kafka_admin"),
-            "socket.connection.setup.timeout.ms": 3000,
-            "log_level": 0,
-        }
-    )
+    return AdminClient(administrator_login(home))
 
 
 async def is_ready(home: Home) -> bool:

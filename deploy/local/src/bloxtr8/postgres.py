@@ -17,6 +17,8 @@ from bloxtr8.home import ROOT, SERVICES, Home, reachable_by_all
 
 USER = "bloxtr8_admin"
 DATABASE = "bloxtr8"
+AUDITOR = "auditor"
+ROLES = (*(f"{service}_{kind}" for service in SERVICES for kind in ("owner", "app")), AUDITOR)
 CACHE, DATA = Path("/var/cache/bloxtr8"), Path("/var/lib/bloxtr8")
 """For root, where the usual places lie in a closed home folder."""
 UNPRIVILEGED = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
@@ -154,7 +156,7 @@ async def make_database(home: Home, database: str = DATABASE) -> None:
         await server.close()
     connection = await asyncpg.connect(administrator_url(home, database))
     try:
-        for role in (f"{service}_{kind}" for service in SERVICES for kind in ("owner", "app")):
+        for role in ROLES:
             await connection.execute(
                 "SELECT set_config($1, $2, false)", f"bloxtr8.{role}_password", home.secret(role)
             )

@@ -33,10 +33,7 @@ def _describe(home: Home, all_parts: list[parts.Part], *, for_tests: bool) -> di
             name: home.secret(f"kafka_{name}") for name in ("admin", "broker", *SERVICES)
         },
         "administrator_url": postgres.administrator_url(home),
-        "role_urls": {
-            role: postgres.role_url(home, role)
-            for role in (f"{service}_{kind}" for service in SERVICES for kind in ("owner", "app"))
-        },
+        "role_urls": {role: postgres.role_url(home, role) for role in postgres.ROLES},
         "s3_endpoint_url": objects.endpoint(home),
         "s3_region": objects.REGION,
         "s3_keys": {name: objects.keys(home, name) for name in ("admin", "contracts", "escrow")},

@@ -201,6 +201,27 @@ def grant_append_only(operations: Operations, service: str, *tables: str) -> Non
     execute_script(operations, f"GRANT SELECT, INSERT ON {', '.join(tables)} TO {service}_app")
 
 
+def grant_audit_v1(operations: Operations, **tables: str) -> None:
+    """Let the auditor read what the invariants need.
+
+    Args:
+        operations: Alembic's.
+        tables: the service's own; each with its columns, comma-separated, or `*` for all.
+    """
+    every = {
+        "audit_logs": "id, action, subject_type, subject_id, details, created_at",
+        "outbox": "id, event_id, aggregate_id, sequence, topic, created_at, published_at",
+        "jobs": "id, job_key, kind, status, run_at, lease_until, attempts, max_attempts",
+        "outbox_sequences": "*",
+        "inbox": "*",
+        "deadlines": "*",
+    }
+    for table, columns in (every | tables).items():
+        some = "" if columns == "*" else f"({columns})"
+        execute_script(operations, f"GRANT SELECT {some} ON {table} TO auditor")
+    execute_script(operations, "GRANT EXECUTE ON FUNCTION clock() TO auditor")
+
+
 def run_environment() -> None:
     """What each service's `migrations/env.py` calls."""
     url = make_url(context.config.attributes["url"]).set(drivername="postgresql+psycopg")

@@ -207,6 +207,9 @@ class Stack:
     def app_dsn(self, service: str, database: str = "bloxtr8") -> str:
         return self._in_database(self._said["role_urls"][f"{service}_app"], database)
 
+    def auditor_dsn(self, database: str = "bloxtr8") -> str:
+        return self._in_database(self._said["role_urls"]["auditor"], database)
+
     @staticmethod
     def _in_database(url: str, database: str) -> str:
         return f"{url.rpartition('/')[0]}/{database}"
