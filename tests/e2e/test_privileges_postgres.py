@@ -196,7 +196,8 @@ async def test_no_role_is_more_than_a_login(server: Stack) -> None:
             "SELECT rolname, rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin,"
             " rolreplication, rolbypassrls, (SELECT count(*) FROM pg_auth_members m"
             " WHERE m.member = r.oid OR m.roleid = r.oid) AS memberships"
-            " FROM pg_roles r WHERE rolname ~ '(_app|_owner|^auditor)$' AND rolname !~ '^(pg|probe)_'"
+            " FROM pg_roles r WHERE rolname ~ '(_app|_owner|^auditor)$'"
+            " AND rolname !~ '^(pg|probe)_'"
         )
     nothing_but_login = (False, False, False, False, True, False, False, 0)
     assert {row["rolname"]: tuple(row)[1:] for row in rows} == {

@@ -76,7 +76,7 @@ async def run(home: Home, auditor_url: str, progress: Callable[[str], None]) -> 
             "Topics and outboxes have the same events.",
             _other(kept, recorded),
         ),
-        Finding("I16-topic-order", "An aggregate's events are in their order.", _disordered(kept)),
+        Finding("I16-topic-order", "An aggregate's events are in their order.", disordered(kept)),
         Finding("I21-doc-hash", "Every document in S3 has the hash that was signed.", altered),
     ]
 
@@ -179,7 +179,7 @@ def _other(kept: list[Kept], recorded: list[dict[str, Any]]) -> list[dict[str, A
     return missing + strange
 
 
-def _disordered(kept: list[Kept]) -> list[dict[str, Any]]:
+def disordered(kept: list[Kept]) -> list[dict[str, Any]]:
     """Repeats are allowed: only the first time an event is seen counts."""
     seen: set[str] = set()
     last: dict[tuple[str, str], Kept] = {}

@@ -94,14 +94,10 @@ class Stack:
     def _environment(self) -> dict[str, str]:
         return {**os.environ, **(self._servers.environment if self._servers else {})}
 
-    def command(self, *arguments: str) -> str:
-        """Run `bloxtr8 …` on this stack.
-
-        Raises:
-            RuntimeError: it failed; carries what it and the supervisor said.
-        """
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `bloxtr8 …` on this stack, whatever it answers."""
         verb, *rest = arguments
-        done = subprocess.run(  # noqa: S603 - our own command
+        return subprocess.run(  # noqa: S603 - our own command
             self._command(verb, *rest),
             capture_output=True,
             text=True,
@@ -109,6 +105,14 @@ class Stack:
             check=False,
             env=self._environment,
         )
+
+    def command(self, *arguments: str) -> str:
+        """Run `bloxtr8 …` on this stack.
+
+        Raises:
+            RuntimeError: it failed; carries what it and the supervisor said.
+        """
+        done = self.run(*arguments)
         if done.returncode != 0:
             raise RuntimeError(
                 f"{done.args} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
