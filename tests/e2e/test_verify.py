@@ -33,7 +33,8 @@ PLANTED = {
     "I06-release-xor": "UPDATE escrow.intents SET received = 1 WHERE id ="
     " (SELECT source_id FROM escrow.intents WHERE state = 'SETTLED' AND kind = 'release' LIMIT 1)",
     "I07-no-negative": "UPDATE escrow.ledger_transactions"
-    " SET posted_at = posted_at - interval '9 d' WHERE id = (SELECT id FROM escrow.ledger_transactions WHERE cause = 'released' LIMIT 1)",
+    " SET posted_at = posted_at - interval '9 d' WHERE id ="
+    " (SELECT id FROM escrow.ledger_transactions WHERE cause = 'released' LIMIT 1)",
     "I08-immutable": "GRANT UPDATE ON escrow.ledger_entries TO escrow_app",
     "I10-intent-effect": "UPDATE escrow.intents SET amount = amount - 1 WHERE id ="
     " (SELECT id FROM escrow.intents WHERE state = 'SETTLED' AND kind = 'release' LIMIT 1)",
