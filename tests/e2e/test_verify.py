@@ -152,6 +152,7 @@ async def test_deep_finds_another_document_and_a_lost_or_strange_event(
         "SELECT event_id::text, id FROM listings.outbox WHERE topic = 'offer.accepted'"
         " ORDER BY id DESC LIMIT 1"
     )
+    assert event is not None
     other = "01a00000-0000-7000-8000-000000000000"
     change = "UPDATE contracts.contracts SET sealed_sha256 = '{}'" + f" WHERE id = '{contract}'"
     swap = "UPDATE listings.outbox SET event_id = '{}'" + f" WHERE id = {event['id']}"

@@ -2,13 +2,14 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 from contracts.lifecycle import CONTRACT
 from escrow.lifecycle import DISPUTE, ESCROW
 from listings.lifecycle import LISTING, OFFER
 
 FILE = Path(__file__).parents[2] / "deploy/postgres/invariants/I19-legal-transition.sql"
-LIFECYCLES = {
+LIFECYCLES: dict[str, Any] = {
     "contract": CONTRACT,
     "dispute": DISPUTE,
     "escrow": ESCROW,
