@@ -210,6 +210,13 @@ def test_a_larger_body_is_refused(gateway: httpx.Client) -> None:
     assert_is_problem(answer, 413, "content-too-large")
 
 
+def test_a_contract_to_verify_may_have_ten_mib(gateway: httpx.Client) -> None:
+    answer = gateway.post("/v1/contracts/verify", content=b"x" * (10 * MIB))
+    assert answer.json()["bytes"] == 10 * MIB
+    answer = gateway.post("/v1/contracts/verify", content=b"x" * (10 * MIB + 1))
+    assert_is_problem(answer, 413, "content-too-large")
+
+
 def test_a_larger_body_is_refused_when_it_comes_in_chunks(gateway: httpx.Client) -> None:
     chunks = (b"x" * 65536 for _ in range(17))
     answer = gateway.post("/v1/listings", content=chunks)

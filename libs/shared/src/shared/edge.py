@@ -4,7 +4,7 @@ import contextlib
 import ipaddress
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from opentelemetry import trace
 from prometheus_client import Counter, Histogram
@@ -64,9 +64,17 @@ def _is_address(text: str) -> bool:
 class Edge:
     """The outermost ASGI layer of an api."""
 
-    def __init__(self, app: ASGIApp, *, trusted: Sequence[Network], is_https: bool) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        trusted: Sequence[Network],
+        is_https: bool,
+        body_limits: Mapping[str, int],
+    ) -> None:
         self.app = app
         self.trusted = trusted
+        self.body_limits = body_limits
         self.headers = _SECURITY_HEADERS | (
             {"Strict-Transport-Security": _HSTS} if is_https else {}
         )
@@ -109,22 +117,23 @@ class Edge:
                 _count(scope, message["status"], time.perf_counter() - started)
             await send(message)
 
-        await self.app(scope, _limited(scope, receive), answer)
+        limit = self.body_limits.get(scope["path"], MAX_BODY_BYTES)
+        await self.app(scope, _limited(scope, receive, limit), answer)
 
 
-def _limited(scope: Scope, receive: Receive) -> Receive:
+def _limited(scope: Scope, receive: Receive, limit: int) -> Receive:
     """Refuse to read past the limit, whether the length was declared or not."""
     declared = Headers(scope=scope).get("content-length", "")
     received = 0
 
     async def limited() -> Message:
         nonlocal received
-        if declared.isdecimal() and int(declared) > MAX_BODY_BYTES:
-            raise HTTPException(413, f"At most {MAX_BODY_BYTES} bytes are read.")
+        if declared.isdecimal() and int(declared) > limit:
+            raise HTTPException(413, f"At most {limit} bytes are read.")
         message = await receive()
         received += len(message.get("body", b""))
-        if received > MAX_BODY_BYTES:
-            raise HTTPException(413, f"At most {MAX_BODY_BYTES} bytes are read.")
+        if received > limit:
+            raise HTTPException(413, f"At most {limit} bytes are read.")
         return message
 
     return limited

@@ -7,9 +7,10 @@ import contextlib
 import json
 import re
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
@@ -178,6 +179,7 @@ def create_app(
     routers: Sequence[APIRouter],
     sessions: Sessions,
     keys: KeySource | None = None,
+    body_limits: Mapping[str, int] = MappingProxyType({}),
 ) -> FastAPI:
     """The app of one service's api.
 
@@ -187,6 +189,7 @@ def create_app(
         routers: every route, with its full path.
         sessions: transactions of requests are opened from these.
         keys: where token keys come from; identity's published ones by default.
+        body_limits: bytes that paths read which read more than others.
     """
     service = settings.service
 
@@ -213,6 +216,7 @@ def create_app(
         Edge,
         trusted=settings.trusted_proxies,
         is_https=settings.public_url.startswith("https://"),
+        body_limits=body_limits,
     )
     for router in routers:
         app.include_router(router)

@@ -3,7 +3,7 @@
 from fastapi import FastAPI
 
 from contracts.documents.storage import Storage
-from contracts.routes import ROUTERS
+from contracts.routes import ROUTERS, verify
 from contracts.settings import Settings
 from shared import web
 from shared.auth import KeySource
@@ -12,7 +12,12 @@ from shared.database import Sessions, create_engine, create_sessions
 
 def create_app(settings: Settings, sessions: Sessions, keys: KeySource | None = None) -> FastAPI:
     app = web.create_app(
-        settings, "Bloxtr8 contracts", routers=ROUTERS, sessions=sessions, keys=keys
+        settings,
+        "Bloxtr8 contracts",
+        routers=ROUTERS,
+        sessions=sessions,
+        keys=keys,
+        body_limits={verify.PATH: verify.LARGEST_FILE_BYTES},
     )
     app.state.storage = Storage(settings)
     return app

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from shared.errors import Conflict, Forbidden, NotFound, NotYetKnown
+from shared.errors import Conflict, Forbidden, Invalid, NotFound, NotYetKnown
 
 
 class ContractNotFound(NotFound):
@@ -74,3 +74,11 @@ class NoActiveTemplate(Conflict):
 
     def __init__(self) -> None:
         super().__init__("No contract template is active.")
+
+
+class NotAPdf(Invalid):
+    code = "not-a-pdf"
+    title = "The body is not a PDF"
+
+    def __init__(self) -> None:
+        super().__init__("Send the file itself as the body, with Content-Type application/pdf.")

@@ -92,6 +92,15 @@ async def terms(session: AsyncSession, version: str) -> dict[str, Any]:
     return (await session.scalars(kept)).one().terms
 
 
+async def by_document(session: AsyncSession, hashes: Sequence[str]) -> Contract | None:
+    """The contract that one of these hashes is the document of; a sealed one is preferred."""
+    known = sa.select(Contract).where(
+        sa.or_(Contract.sealed_sha256.in_(hashes), Contract.sha256.in_(hashes))
+    )
+    first = known.order_by(Contract.sealed_sha256.in_(hashes).desc()).limit(1)
+    return (await session.scalars(first)).one_or_none()
+
+
 async def creation(session: AsyncSession, contract_id: UUID) -> dict[str, Any] | None:
     """The frozen input of a contract that is still to be made."""
     asked = sa.select(Job.payload).where(

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from contracts.lifecycle import ContractStatus, VoidReason
 from contracts.models import SignatureMethod
-from contracts.use_cases import Shown
+from contracts.use_cases import Shown, Verdict, Verified
 from shared.events.cards import GameSnapshot, PartyCard, TradeTerms
 from shared.money import Cents, Currency
 from shared.web import RequestBody, View
@@ -158,3 +158,29 @@ class LinkedContractView(View):
 
     contract: ContractView
     document: DocumentView
+
+
+class VerdictView(View):
+    """What a file is; the contract where it is, or was made from, one of ours."""
+
+    verdict: Verdict
+    reason: str
+    contract_id: UUID | None
+    status: ContractStatus | None
+    document_sha256: str | None
+    """Of the document that the parties signed."""
+    sealed_sha256: str | None
+    executed_at: datetime | None
+
+    @classmethod
+    def of(cls, verified: Verified) -> Self:
+        contract = verified.contract
+        return cls(
+            verdict=verified.verdict,
+            reason=verified.reason,
+            contract_id=contract and contract.id,
+            status=contract and contract.status,
+            document_sha256=contract and contract.sha256,
+            sealed_sha256=contract and contract.sealed_sha256,
+            executed_at=contract and contract.executed_at,
+        )

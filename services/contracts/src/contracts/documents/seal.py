@@ -6,9 +6,11 @@ behind it. So the hash that the parties signed can be checked again for ever, an
 tells which document it belongs to.
 """
 
+import contextlib
 import hashlib
 import io
 import json
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +30,11 @@ from pyhanko_certvalidator import ValidationContext
 
 FIELD = "PlatformSeal"
 AUDIT = "audit.json"
+RANGES_TRIED = 3
+"""A file may claim many seals; ours has one."""
+_MARKS = (FIELD.encode(), b"Bloxtr8 contracts", b"SHA-256 of the terms")
+"""Each of our documents has two at least: a changed byte can spoil one only."""
+_RANGE = re.compile(rb"/ByteRange\s*\[\s*0\s+\d{1,9}\s+(\d{1,9})\s+(\d{1,9})\s*\]")
 
 
 class SealBroken(Exception):
@@ -62,8 +69,7 @@ class Sealer:
 
     @cached_property
     def _root(self) -> x509.Certificate:
-        data = self.root_file.read_bytes()
-        return x509.Certificate.load(pem.unarmor(data)[2] if pem.detect(data) else data)
+        return certificate_of(self.root_file)
 
     def seal(self, document: bytes, certificate: bytes, audit: dict[str, Any]) -> bytes:
         """The document with the certificate's pages and `audit.json` appended, sealed.
@@ -96,24 +102,65 @@ class Sealer:
         Raises:
             SealBroken: it is no PDF, not sealed by us, altered, or has something appended.
         """
-        root = self._root
-        try:
-            reader = PdfFileReader(io.BytesIO(sealed))
-            signature = _only_seal(reader)
-            status = validate_pdf_signature(
-                signature, ValidationContext(trust_roots=[root], allow_fetching=False)
-            )
-            _judge(status)
-            _check_place(sealed, signature)
-            audit = _attached(reader)
-            length, digest = int(audit["document_bytes"]), str(audit["document_sha256"])
-        except SealBroken:
-            raise
-        except Exception as error:  # whatever a hostile file does to a parser, it is not ours
-            raise SealBroken(f"The file cannot be read: {error}") from error
-        if hashlib.sha256(sealed[:length]).hexdigest() != digest:
-            raise SealBroken("The file does not begin with the document that its seal names.")
-        return audit
+        return check(sealed, self._root)
+
+
+def certificate_of(file: Path) -> x509.Certificate:
+    """The certificate in a PEM or DER file."""
+    data = file.read_bytes()
+    return x509.Certificate.load(pem.unarmor(data)[2] if pem.detect(data) else data)
+
+
+def check(sealed: bytes, root: x509.Certificate) -> dict[str, Any]:
+    """As `Sealer.check`, with the authority's certificate alone.
+
+    Raises:
+        SealBroken: it is no PDF, not sealed by us, altered, or has something appended.
+    """
+    try:
+        reader = PdfFileReader(io.BytesIO(sealed))
+        signature = _only_seal(reader)
+        status = validate_pdf_signature(
+            signature, ValidationContext(trust_roots=[root], allow_fetching=False)
+        )
+        _judge(status)
+        _check_place(sealed, signature)
+        audit = _attached(reader)
+        length, digest = int(audit["document_bytes"]), str(audit["document_sha256"])
+    except SealBroken:
+        raise
+    except Exception as error:  # whatever a hostile file does to a parser, it is not ours
+        raise SealBroken(f"The file cannot be read: {error}") from error
+    if hashlib.sha256(sealed[:length]).hexdigest() != digest:
+        raise SealBroken("The file does not begin with the document that its seal names.")
+    return audit
+
+
+def look_at(file: bytes, root: x509.Certificate) -> dict[str, Any]:
+    """What a stranger's file is, as `Examined` in JSON: `seal`, `reason`, `hashes`."""
+    hashes = [hashlib.sha256(file).hexdigest()]
+    try:
+        audit = check(file, root)
+    except SealBroken as broken:
+        if (length := _sealed_length(file, root)) is not None:
+            hashes.append(hashlib.sha256(file[:length]).hexdigest())
+            reason = f"After sealing {len(file) - length} bytes were appended."
+            return {"seal": "APPENDED", "reason": reason, "hashes": hashes}
+        is_marked = any(mark in file for mark in _MARKS)
+        return {"seal": "BROKEN" if is_marked else "NONE", "reason": str(broken), "hashes": hashes}
+    hashes.append(str(audit["document_sha256"]))
+    reason = "The seal holds and covers the entire file."
+    return {"seal": "HOLDS", "reason": reason, "hashes": hashes}
+
+
+def _sealed_length(file: bytes, root: x509.Certificate) -> int | None:
+    """How many bytes at the beginning are a sealed file of ours; None when nothing is."""
+    for found in list(_RANGE.finditer(file))[:RANGES_TRIED]:
+        length = int(found[1]) + int(found[2])
+        with contextlib.suppress(SealBroken):
+            check(file[:length], root)
+            return length
+    return None
 
 
 def _only_seal(reader: PdfFileReader) -> EmbeddedPdfSignature:

@@ -1,7 +1,8 @@
 """HTTP: parse, call one use case, present."""
 
+from contracts.routes import verify
 from contracts.routes.contracts import router as contracts
 from contracts.routes.links import router as links
 
-ROUTERS = (links, contracts)
+ROUTERS = (links, verify.router, contracts)
 """`/link/…` is looked for before `/{contract_id}/…`."""

@@ -22,6 +22,7 @@ from contracts.use_cases.read import (
     show_many,
 )
 from contracts.use_cases.sign import make_link, sign, sign_by_link
+from contracts.use_cases.verify import Verdict, Verified, verify
 
 __all__ = [
     "CREATION",
@@ -32,6 +33,8 @@ __all__ = [
     "Shown",
     "Stored",
     "StoredDocument",
+    "Verdict",
+    "Verified",
     "begin",
     "begin_execution",
     "create",
@@ -53,5 +56,6 @@ __all__ = [
     "show_many",
     "sign",
     "sign_by_link",
+    "verify",
     "void",
 ]
