@@ -148,6 +148,37 @@ async def test_a_wrong_request_to_sign_is_refused_and_changes_nothing(
     assert (await office.read(contract.id)).version == contract.version
 
 
+async def test_discord_signs_for_its_user_with_the_exact_words(
+    http: httpx.AsyncClient, contract: Contract, issuer: TestIssuer, database: Database
+) -> None:
+    async def sign(act: str | None, confirmation: str | None, **claims: str) -> httpx.Response:
+        said = {} if confirmation is None else {"confirmation": confirmation}
+        token = issuer.authorization(contract.buyer_id, act=act, **claims)
+        return await http.post(
+            f"/v1/contracts/{contract.id}/sign",
+            json=signing(contract, **said),
+            headers={**token, "Idempotency-Key": str(uuid4())},
+        )
+
+    for act, words, claims, refusal in (
+        ("discord", "I agree", {}, (422, "not-confirmed")),
+        ("discord", None, {}, (422, "not-confirmed")),
+        (None, "I AGREE", {}, (422, "not-confirmed")),
+        ("somebody", "I AGREE", {}, (403, "may-not-sign")),
+        ("discord", "I AGREE", {"scope": "browse offer"}, (403, "may-not-sign")),
+    ):
+        assert code(await sign(act, words, **claims)) == refusal
+    assert await database.rows("SELECT FROM signatures") == []
+    signed = await sign("discord", "I AGREE", scope="browse offer sign")
+    assert signed.status_code == 200
+    assert [one["method"] for one in signed.json()["signatures"]] == ["DISCORD_NATIVE"]
+    row = await database.one(
+        "SELECT user_id, client, details ->> 'method' AS method FROM audit_logs"
+        " WHERE action = 'contract.part_signed'"
+    )
+    assert row == {"user_id": contract.buyer_id, "client": "discord", "method": "DISCORD_NATIVE"}
+
+
 async def test_signing_needs_an_idempotency_key(
     http: httpx.AsyncClient, contract: Contract, issuer: TestIssuer
 ) -> None:

@@ -53,6 +53,14 @@ class MayNotSign(Forbidden):
         super().__init__(reason)
 
 
+class NotConfirmed(Invalid):
+    code = "not-confirmed"
+    title = "The confirmation is not as it must be"
+
+    def __init__(self) -> None:
+        super().__init__("From Discord `confirmation` is exactly I AGREE; elsewhere leave it out.")
+
+
 class SignerNotYetKnown(NotYetKnown):
     def __init__(self) -> None:
         super().__init__("Your account is not known here yet. Try again in a moment.")

@@ -25,6 +25,11 @@ class SignRequest(RequestBody):
     """To `consent_text` of the contract."""
 
 
+class OwnSignRequest(SignRequest):
+    confirmation: str | None = None
+    """`I AGREE`, exactly so, when Discord signs for its user; left out otherwise."""
+
+
 class DeclineRequest(RequestBody):
     reason: Words | None = None
 

@@ -24,6 +24,8 @@ class Settings(ServiceSettings):
     seal_pkcs12_password: SecretStr
     seal_root_file: Path
     """PEM certificate of the authority by which our own seals are checked."""
+    discord_client: str = "discord"
+    """Who the Discord frontend is in the `act` of the tokens it gets for its users."""
     retry_delays_seconds: Annotated[tuple[Seconds, ...], NoDecode] = (60.0, 300.0)
     """Waits before the second and the third attempt to execute a contract."""
 

@@ -6,15 +6,16 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 
 from contracts import use_cases
-from contracts.errors import ContractNotFound, DocumentNotMade
+from contracts.errors import ContractNotFound, DocumentNotMade, MayNotSign, NotConfirmed
 from contracts.lifecycle import ContractStatus
+from contracts.models import SignatureMethod
 from contracts.routes.present import SIGNING_REFUSALS, contract_view, document_view
 from contracts.schemas import (
     ContractView,
     DeclineRequest,
     DocumentView,
     LinkView,
-    SignRequest,
+    OwnSignRequest,
     VoidRequest,
 )
 from contracts.use_cases import Reader
@@ -28,10 +29,28 @@ from shared.lifecycle import IllegalMove
 router = APIRouter(prefix="/v1/contracts", tags=["contracts"])
 
 LINKS_PER_HOUR = 20
+CONFIRMATION = "I AGREE"
+SIGN_SCOPE = "sign"
 
 
 def _reader(caller: Principal) -> Reader:
     return Reader(caller.user_id, is_staff=caller.is_staff)
+
+
+def _method(caller: Principal, confirmation: str | None, discord: str) -> SignatureMethod:
+    """How the caller signs, which the token decides.
+
+    Raises:
+        MayNotSign: a client acts that may not sign for its user.
+        NotConfirmed: it is Discord without the words, or the words without Discord.
+    """
+    if caller.client not in {None, discord}:
+        raise MayNotSign("This client may not sign for you.")
+    if caller.scopes is not None and SIGN_SCOPE not in caller.scopes:
+        raise MayNotSign("The token is not for signing.")
+    if confirmation != (None if caller.client is None else CONFIRMATION):
+        raise NotConfirmed
+    return SignatureMethod.API if caller.client is None else SignatureMethod.DISCORD_NATIVE
 
 
 @router.get("", summary="My contracts, newest first")
@@ -81,13 +100,22 @@ async def open_document(
     "/{contract_id}/sign",
     summary="Sign",
     response_model=ContractView,
-    responses=problems.responses(*SIGNING_REFUSALS),
+    responses=problems.responses(*SIGNING_REFUSALS, NotConfirmed),
 )
 async def sign(
-    contract_id: UUID, body: SignRequest, session: Transaction, caller: Caller, once: Once
+    contract_id: UUID,
+    body: OwnSignRequest,
+    request: Request,
+    session: Transaction,
+    caller: Caller,
+    once: Once,
 ) -> Response:
+    method = _method(caller, body.confirmation, request.app.state.settings.discord_client)
+
     async def command() -> ContractView:
-        contract = await use_cases.sign(session, contract_id, caller.user_id, body.document_sha256)
+        contract = await use_cases.sign(
+            session, contract_id, caller.user_id, body.document_sha256, method
+        )
         return await contract_view(session, contract)
 
     return await once(command)
