@@ -98,6 +98,42 @@ async def test_an_execution_survives_a_kill(
     assert (job["status"], job["attempts"]) == ("COMPLETED", 2)
 
 
+async def test_a_worker_frozen_past_its_lease_writes_nothing_when_it_wakes(
+    office: Office, storage: Storage, environment: dict[str, str], tmp_path: Path
+) -> None:
+    contract = await office.draw_up(make_deal())
+    await office.sign(contract)
+    log = tmp_path / "frozen.log"
+
+    async def has_begun() -> None:
+        job = await office.database.one("SELECT status FROM contract_execution_jobs")
+        assert job["status"] == "PROCESSING"
+
+    async def noticed() -> None:
+        assert "job.lease_lost" in log.read_text()
+
+    with worker(environment, log) as frozen:
+        await office.begin_execution(contract)
+        # Its press has yet to load the PDF libraries, so it cannot have finished when it is seen.
+        await eventually(has_begun, within_seconds=60)
+        frozen.send_signal(signal.SIGSTOP)
+        await office.database.rows("UPDATE contract_execution_jobs SET lease_until = clock()")
+        assert await office.run_execution()
+        executed = await office.read(contract.id)
+        assert executed.status is ContractStatus.EXECUTED
+        frozen.send_signal(signal.SIGCONT)
+        await eventually(noticed, within_seconds=30)
+    after = await office.read(contract.id)
+    assert (after.version, after.sealed_version_id) == (
+        executed.version,
+        executed.sealed_version_id,
+    )
+    assert len(await versions(storage, f"contracts/{contract.id}/sealed.pdf")) == 1
+    assert len(await office.events("contract.executed", contract.id)) == 1
+    job = await office.database.one("SELECT status, attempts, fence FROM contract_execution_jobs")
+    assert (job["status"], job["attempts"], job["fence"]) == ("COMPLETED", 2, 2)
+
+
 @pytest.mark.usefixtures("database")
 async def test_a_worker_is_small_and_tells_what_is_down(
     environment: dict[str, str], tmp_path: Path
