@@ -69,7 +69,7 @@ check: $(READY) ## lint, types, architecture, event schemas, compose file, image
 bench: $(READY) ## run one measurement: make bench NAME=...
 	@if [ -z '$(filter $(BENCHES),$(NAME))' ]; then \
 		echo 'make bench NAME=<one of: $(BENCHES)>' >&2; exit 2; fi
-	@$(BIN)/python 'bench/$(NAME).py'
+	@$(BIN)/python -P 'bench/$(NAME).py'
 
 fmt: $(READY) ## format the code and mend what ruff can mend
 	@$(BIN)/ruff check --fix --quiet . || true
