@@ -8,6 +8,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -16,6 +17,8 @@ from bloxtr8.trade import Trade
 from bloxtr8.verification import Invariant, invariants
 from bloxtr8.verification_deep import Kept, disordered
 from shared.testing import Stack, connection
+
+OURS = UUID("01a00000-0000-7000-8000-000000000000")
 
 PLANTED = {
     "I01-one-exec": "INSERT INTO contracts.outbox"
@@ -69,6 +72,19 @@ def verify(stack: Stack, *options: str) -> tuple[int, dict[str, list[dict[str, A
     }
 
 
+def without_what_tests_wrote(
+    broken: dict[str, list[dict[str, Any]]],
+) -> dict[str, list[dict[str, Any]]]:
+    """Without the forged events of other stories, which `--deep` rightly finds: their ids are not
+    of the version that services give.
+    """
+    return {
+        name: rows
+        for name, found in broken.items()
+        if (rows := [row for row in found if UUID(row.get("event_id", str(OURS))).version == 7])
+    }
+
+
 @pytest.fixture
 async def traded(trade: Trade) -> Trade:
     await trade.go(trade.agreement, trade.execution, trade.settlement[:-1])
@@ -85,13 +101,8 @@ async def superuser(stack: Stack) -> AsyncIterator[asyncpg.Connection]:
 
 async def test_after_all_stories_every_invariant_holds(stack: Stack, traded: Trade) -> None:
     assert traded.escrow["id"]
-    # What is on its way arrives within the minute that invariants allow.
-    for _ in range(90):
-        code, broken = await asyncio.to_thread(verify, stack, "--deep")
-        if code == 0:
-            break
-        await asyncio.sleep(1)
-    assert (code, broken) == (0, {})
+    _, broken = await asyncio.to_thread(verify, stack, "--deep")
+    assert without_what_tests_wrote(broken) == {}
 
 
 async def test_every_planted_violation_is_found(
@@ -153,7 +164,7 @@ async def test_deep_finds_another_document_and_a_lost_or_strange_event(
         " ORDER BY id DESC LIMIT 1"
     )
     assert event is not None
-    other = "01a00000-0000-7000-8000-000000000000"
+    other = str(OURS)
     change = "UPDATE contracts.contracts SET sealed_sha256 = '{}'" + f" WHERE id = '{contract}'"
     swap = "UPDATE listings.outbox SET event_id = '{}'" + f" WHERE id = {event['id']}"
     async with (
@@ -162,7 +173,7 @@ async def test_deep_finds_another_document_and_a_lost_or_strange_event(
     ):
         code, broken = await asyncio.to_thread(verify, stack, "--deep")
     assert code == 1
-    assert broken == {
+    assert without_what_tests_wrote(broken) == {
         "I15-topic-complete": [
             {"event_id": other, "topic": "offer.accepted", "missing": "in the topic"},
             {"event_id": event["event_id"], "topic": "offer.accepted", "missing": "in the outbox"},
@@ -175,7 +186,12 @@ def test_only_the_first_occurrence_of_an_event_has_to_be_in_order() -> None:
     first, second = (Kept("escrow.funded", f"event {n}", "escrow", n) for n in (1, 2))
     assert disordered([first, second, first, second]) == []
     assert disordered([second, first]) == [
-        {"topic": "escrow.funded", "aggregate_id": "escrow", "sequences": "[2, 1]"}
+        {
+            "event_id": "event 1",
+            "topic": "escrow.funded",
+            "aggregate_id": "escrow",
+            "sequences": "[2, 1]",
+        }
     ]
 
 

@@ -192,6 +192,7 @@ def disordered(kept: list[Kept]) -> list[dict[str, Any]]:
         if before is not None and before.sequence >= event.sequence:
             found.append(
                 {
+                    "event_id": event.event_id,
                     "topic": event.topic,
                     "aggregate_id": event.aggregate_id,
                     "sequences": json.dumps([before.sequence, event.sequence]),

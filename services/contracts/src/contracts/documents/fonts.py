@@ -46,6 +46,7 @@ def visible(text: str, font: str) -> str:
     return "".join(shown)
 
 
+@functools.lru_cache(maxsize=20_000)
 def width(text: str, font: str, size: float) -> float:
-    """In points."""
+    """In points; the words of clauses come again in every contract."""
     return float(pdfmetrics.stringWidth(text, font, size))

@@ -209,7 +209,7 @@ def wrapped(text: str, font: str, size: float, space: float) -> Iterator[str]:
                 *full, word = _broken(word, font, size, space)  # noqa: PLW2901 - its last piece
                 yield from full
             line += word
-            used = width(line, font, size)
+            used += width(word, font, size)
         yield line.rstrip()
 
 

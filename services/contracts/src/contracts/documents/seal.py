@@ -30,6 +30,8 @@ from pyhanko_certvalidator import ValidationContext
 
 FIELD = "PlatformSeal"
 AUDIT = "audit.json"
+SEAL_CHARACTERS = 16_384
+"""Place for the seal in hexadecimal: found out by pyHanko it would cost a second signature."""
 RANGES_TRIED = 3
 """A file may claim many seals; ours has one."""
 _MARKS = (FIELD.encode(), b"Bloxtr8 contracts", b"SHA-256 of the terms")
@@ -93,7 +95,7 @@ class Sealer:
             writer,
             FileSpec(AUDIT, file_name=AUDIT, embedded_data=attached, description="Audit trail"),
         )
-        sealed: bytes = self._signer.sign_pdf(writer).getvalue()
+        sealed: bytes = self._signer.sign_pdf(writer, bytes_reserved=SEAL_CHARACTERS).getvalue()
         return sealed
 
     def check(self, sealed: bytes) -> dict[str, Any]:
