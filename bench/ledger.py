@@ -1,0 +1,234 @@
+"""How fast money is posted, and how fast an escrow's command answers.
+
+Both against a bare asyncpg transaction of three inserted rows, on one connection, in the same run;
+turns alternate, medians. `postings_ratio`: transactions of the ledger with three entries each,
+written as the product writes them, over the pool's connections. `command_ratio`: `POST
+/v1/escrows/{id}/deliver` with token, idempotency key, lock, outbox and audit, in one process.
+"""
+
+import asyncio
+import os
+import statistics
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+import asyncpg
+import httpx
+import uvloop
+
+from escrow import postings, repository
+from escrow.api import create_app
+from escrow.postings import Cause
+from escrow.settings import Settings
+from escrow.use_cases import opening
+from escrow.use_cases.post import post
+from shared.database import Sessions, create_engine, create_sessions
+from shared.events.cards import Deal, GameSnapshot, KycTier, PartyCard, TradeTerms
+from shared.events.contracts import ContractExecuted, SealedDocument
+from shared.ids import new_id
+from shared.money import Currency, Rail
+from shared.testing import Stack
+from shared.testing.tokens import TestIssuer
+
+TURNS = 5
+BARE = 600
+POSTINGS = 300
+COMMANDS = 100
+SIDE_BY_SIDE = 4
+AMOUNT, FEE = 450_000, 11_250
+MONTH = 30 * 86_400
+NAMES = ("sasha", "blair")
+_BARE = "INSERT INTO bare (id, account, amount) VALUES ($1, $2, $3)"
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def executed() -> ContractExecuted:
+    """A contract of new people about a new game."""
+    now = datetime.now(UTC)
+    seller, buyer = (
+        PartyCard(
+            user_id=uuid4(),
+            name=name,
+            roblox_id="2001",
+            roblox_name=name,
+            kyc_tier=KycTier.TIER_1,
+        )
+        for name in NAMES
+    )
+    offer_id, listing_id = new_id(), new_id()
+    deal = Deal(
+        listing_id=listing_id,
+        offer_id=offer_id,
+        amount=AMOUNT,
+        currency=Currency.USD,
+        terms=TradeTerms(
+            fee_basis_points=250,
+            fee=FEE,
+            rail=Rail.STRIPE,
+            sign_within_seconds=MONTH,
+            pay_within_seconds=MONTH,
+            deliver_within_seconds=MONTH,
+            auto_release_seconds=MONTH,
+            reclaim_after_seconds=MONTH,
+        ),
+        seller=seller,
+        buyer=buyer,
+        game=GameSnapshot(
+            game_id="9001",
+            game_name="Skyline Tycoon",
+            creator_id="2001",
+            creator_type="User",
+            taken_at=now,
+        ),
+        accepted_at=now,
+    )
+    return ContractExecuted(
+        version=3,
+        contract_id=new_id(),
+        offer_id=offer_id,
+        root_offer_id=offer_id,
+        listing_id=listing_id,
+        seller_id=seller.user_id,
+        buyer_id=buyer.user_id,
+        deal=deal,
+        document_sha256="a" * 64,
+        sealed=SealedDocument(bucket="contracts", key="k", version_id="v", sha256="b" * 64),
+        executed_at=now,
+    )
+
+
+async def per_second(
+    works: list[Callable[[], Awaitable[None]]], side_by_side: int = SIDE_BY_SIDE
+) -> float:
+    waiting = iter(works)
+
+    async def work_off() -> None:
+        for work in waiting:
+            await work()
+
+    started = time.perf_counter()
+    await asyncio.gather(*(work_off() for _ in range(side_by_side)))
+    return len(works) / (time.perf_counter() - started)
+
+
+async def bare_turn(connection: asyncpg.Connection) -> float:
+    async def insert() -> None:
+        async with connection.transaction():
+            for account, amount in (("held", -AMOUNT), ("balance", AMOUNT - FEE), ("fees", FEE)):
+                await connection.execute(_BARE, new_id(), account, amount)
+
+    return await per_second([insert] * BARE, side_by_side=1)
+
+
+async def posting_turn(sessions: Sessions, escrow_id: UUID) -> float:
+    async with sessions() as session:
+        escrow = await repository.escrow(session, escrow_id)
+
+    async def release() -> None:
+        async with sessions.begin() as session:
+            await post(
+                session,
+                escrow,
+                Cause.RELEASED,
+                postings.released(AMOUNT, FEE),
+                currency="USD",
+                reference=str(new_id()),
+            )
+
+    return await per_second([release] * POSTINGS)
+
+
+async def held_escrows(sessions: Sessions, owner_dsn: str, count: int) -> list[tuple[UUID, UUID]]:
+    """Ids of so many escrows that hold their money, and of their sellers."""
+    for _ in range(count):
+        async with sessions.begin() as session:
+            await opening.open_escrow(session, executed())
+    owner = await asyncpg.connect(owner_dsn)
+    rows = await owner.fetch(
+        "UPDATE escrows SET status = 'FUNDS_HELD', funded_at = clock()"
+        " WHERE status = 'AWAIT_FUNDS' RETURNING id, seller_id"
+    )
+    await owner.close()
+    return [(row["id"], row["seller_id"]) for row in rows]
+
+
+async def command_turn(
+    client: httpx.AsyncClient, issuer: TestIssuer, escrows: list[tuple[UUID, UUID]]
+) -> float:
+    def delivery(escrow_id: UUID, seller_id: UUID) -> Callable[[], Awaitable[None]]:
+        headers = {**issuer.authorization(seller_id), "Idempotency-Key": str(uuid4())}
+
+        async def deliver() -> None:
+            answer = await client.post(
+                f"/v1/escrows/{escrow_id}/deliver",
+                json={"title": "The game", "description": "It is in your group now."},
+                headers=headers,
+            )
+            assert answer.status_code == httpx.codes.OK, answer.text
+
+        return deliver
+
+    return await per_second([delivery(*one) for one in escrows])
+
+
+async def measure(stack: Stack) -> str:
+    settings, issuer = Settings(), TestIssuer()
+    engine = create_engine(settings)
+    sessions = create_sessions(engine)
+    owner_dsn = stack.owner_dsn("escrow")
+    bare = await asyncpg.connect(owner_dsn)
+    await bare.execute("CREATE TABLE bare (id uuid PRIMARY KEY, account text, amount bigint)")
+    transport = httpx.ASGITransport(create_app(settings, sessions, issuer.key_source()))
+    turns = []
+    async with httpx.AsyncClient(transport=transport, base_url=settings.public_url) as client:
+        for turn in range(TURNS + 1):
+            escrows = await held_escrows(sessions, owner_dsn, COMMANDS)
+            turns.append(
+                (
+                    await bare_turn(bare),
+                    await posting_turn(sessions, escrows[0][0]),
+                    await command_turn(client, issuer, escrows),
+                )
+            )
+            name = f"turn {turn}/{TURNS}" if turn else "warm-up"
+            say(
+                "{}: bare {:,.0f}/s, postings {:,.0f}/s, commands {:,.0f}/s".format(
+                    name, *turns[-1]
+                )
+            )
+    await bare.close()
+    await engine.dispose()
+    raw, posted, answered = (statistics.median(one) for one in zip(*turns[1:], strict=True))
+    return f"postings_ratio={posted / raw:.2f} command_ratio={answered / raw:.2f}"
+
+
+def main() -> None:
+    with Stack.started() as stack:
+        say("starting PostgreSQL …")
+        stack.start("migrations")
+        values = {
+            "ENVIRONMENT": "test",
+            "DATABASE_URL": stack.app_dsn("escrow"),
+            "PUBLIC_URL": "http://127.0.0.1",
+            "JWKS_URL": "http://127.0.0.1:1/jwks.json",
+            "OPS_PORT": "0",
+            "JWT_ISSUER": TestIssuer().issuer,
+            "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
+            "KAFKA_USERNAME": "escrow",
+            "KAFKA_USE_SSL": "false",
+            "STRIPE_API_KEY": "sk_test_bench",
+            "STRIPE_API_URL": "http://127.0.0.1:1",
+            "STRIPE_WEBHOOK_SECRETS": "whsec_bench",
+        }
+        os.environ.update({f"ESCROW_{name}": value for name, value in values.items()})
+        print(uvloop.run(measure(stack)))
+
+
+if __name__ == "__main__":
+    main()
