@@ -183,6 +183,7 @@ def test_what_belongs_to_the_client_passes(gateway: httpx.Client) -> None:
         *("/v1/games", "/v1/verifications/1", "/v1/identity/openapi.json"),
         *("/.well-known/jwks.json", "/v1/listings?limit=1", "/v1/offers/1/accept"),
         *("/v1/listings/openapi.json", "/v1/contracts/1/sign", "/v1/contracts/openapi.json"),
+        *("/v1/contract-templates", "/v1/contract-templates/1.0.0/preview"),
     ],
 )
 def test_a_served_path_arrives_as_it_was_sent(gateway: httpx.Client, path: str) -> None:

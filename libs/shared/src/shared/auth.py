@@ -270,3 +270,13 @@ async def _staff(caller: Caller) -> Principal:
 
 
 Staff = Annotated[Principal, Depends(_staff)]
+
+
+async def _admin(caller: Caller) -> Principal:
+    if "admin" not in caller.roles or caller.scopes is not None:
+        raise Forbidden("Only admins may do this, with a session of their own.")
+    return caller
+
+
+Admin = Annotated[Principal, Depends(_admin)]
+"""Who may change the rules for everybody; a token made for one purpose is not enough."""

@@ -84,6 +84,38 @@ class NoActiveTemplate(Conflict):
         super().__init__("No contract template is active.")
 
 
+class TemplateNotFound(NotFound):
+    code = "template-not-found"
+    title = "No such template"
+
+    def __init__(self, version: str) -> None:
+        super().__init__(f"There is no contract template {version}.")
+
+
+class TemplateExists(Conflict):
+    code = "template-exists"
+    title = "This version is taken"
+
+    def __init__(self, version: str) -> None:
+        super().__init__(f"Template {version} exists and never changes. Choose another version.")
+
+
+class TemplateDeprecated(Conflict):
+    code = "template-deprecated"
+    title = "The template is deprecated"
+
+    def __init__(self, version: str) -> None:
+        super().__init__(f"Template {version} was deprecated for good. Create a new version.")
+
+
+class TemplateActive(Conflict):
+    code = "template-active"
+    title = "The template is active"
+
+    def __init__(self, version: str) -> None:
+        super().__init__(f"New contracts are made of template {version}. Activate another first.")
+
+
 class NotAPdf(Invalid):
     code = "not-a-pdf"
     title = "The body is not a PDF"

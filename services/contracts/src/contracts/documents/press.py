@@ -39,7 +39,7 @@ class Press:
         idle_seconds: float = IDLE_SECONDS,
         task_within_seconds: float = TASK_WITHIN_SECONDS,
     ) -> None:
-        """`sealing`: the PKCS#12 file, its password, the PEM file of the root."""
+        """`sealing`: PKCS#12 file, its password, PEM file of the root; nothing, to render only."""
         self._sealing = sealing
         self._idle_seconds = idle_seconds
         self._within_seconds = task_within_seconds
@@ -135,10 +135,12 @@ def _frame(value: Any) -> bytes:
     return _LENGTH.pack(len(body)) + body
 
 
-def _tasks(sealing: tuple[str, str, str]) -> dict[str, Callable[..., Any]]:
+def _tasks(sealing: tuple[str, ...]) -> dict[str, Callable[..., Any]]:
     # Imported here: only the press itself pays for the PDF libraries.
-    from contracts.documents.printing import Printer  # noqa: PLC0415
+    from contracts.documents.printing import Printer, Renderer  # noqa: PLC0415
 
+    if not sealing:
+        return {"render": Renderer().render}
     printer = Printer(*sealing)
     return {"render": printer.render, "seal": printer.seal, "check": printer.check}
 

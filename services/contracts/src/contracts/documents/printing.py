@@ -8,9 +8,8 @@ from contracts.documents.inputs import Certificate, Draft
 from contracts.documents.seal import Sealer
 
 
-class Printer:
-    def __init__(self, pkcs12_file: str, password: str, root_file: str) -> None:
-        self._sealer = Sealer(Path(pkcs12_file), password, Path(root_file))
+class Renderer:
+    """Needs no key."""
 
     def render(self, draft: dict[str, Any], terms: dict[str, Any]) -> bytes:
         """The document to sign; the same input makes the same bytes."""
@@ -21,6 +20,11 @@ class Printer:
             title=f"Contract {frozen.contract_id}",
             subject=f"SHA-256 of the terms {contract.terms_sha256(frozen)}",
         )
+
+
+class Printer(Renderer):
+    def __init__(self, pkcs12_file: str, password: str, root_file: str) -> None:
+        self._sealer = Sealer(Path(pkcs12_file), password, Path(root_file))
 
     def seal(self, document: bytes, facts: dict[str, Any]) -> bytes:
         """The document with its certificate of signatures, sealed; the seal has been checked."""

@@ -1,9 +1,9 @@
 """The words of a contract: numbered clauses whose placeholders are filled with literal text."""
 
 import re
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 
@@ -31,10 +31,20 @@ PLACEHOLDERS = frozenset(
 """All that a clause may name."""
 
 
+def _refuse_braces(text: str) -> str:
+    """Only the text of a clause is filled; elsewhere a placeholder would be printed as it is."""
+    if "{" in text or "}" in text:
+        raise ValueError("placeholders and braces belong into the text of a clause only")
+    return text
+
+
+Plain = Annotated[str, AfterValidator(_refuse_braces)]
+
+
 class Clause(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    heading: str = Field(min_length=1, max_length=120)
+    heading: Plain = Field(min_length=1, max_length=120)
     text: str = Field(min_length=1, max_length=5000)
 
     @field_validator("text")
@@ -52,14 +62,18 @@ class Clause(BaseModel):
         return _PLACEHOLDER.sub(lambda found: values[found[1]], self.text)
 
 
+_NUMBER = "(0|[1-9][0-9]{0,4})"
+Version = Annotated[str, Field(pattern=rf"^{_NUMBER}\.{_NUMBER}\.{_NUMBER}$")]
+
+
 class Terms(BaseModel):
     """The `terms` of a template."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(min_length=1, max_length=120)
-    version: str = Field(pattern=r"^\d+\.\d+\.\d+$")
-    consent: str = Field(min_length=1, max_length=2000)
+    name: Plain = Field(min_length=1, max_length=120)
+    version: Version
+    consent: Plain = Field(min_length=1, max_length=2000)
     """What each party agrees to by signing; shown before, kept by version with the signature."""
     clauses: list[Clause] = Field(min_length=1, max_length=100)
 

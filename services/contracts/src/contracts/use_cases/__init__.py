@@ -22,6 +22,12 @@ from contracts.use_cases.read import (
     show_many,
 )
 from contracts.use_cases.sign import make_link, sign, sign_by_link
+from contracts.use_cases.templates import (
+    activate_template,
+    create_template,
+    deprecate_template,
+    find_template,
+)
 from contracts.use_cases.verify import Verdict, Verified, verify
 
 __all__ = [
@@ -35,14 +41,18 @@ __all__ = [
     "StoredDocument",
     "Verdict",
     "Verified",
+    "activate_template",
     "begin",
     "begin_execution",
     "create",
+    "create_template",
     "decline",
     "decline_by_link",
+    "deprecate_template",
     "execute",
     "expire",
     "fail",
+    "find_template",
     "gather",
     "give_up",
     "hash_of",
