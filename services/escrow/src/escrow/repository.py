@@ -260,6 +260,49 @@ async def keep_webhook(session: AsyncSession, row: WebhookEvent) -> bool:
     return kept.scalar_one_or_none() is not None
 
 
+_ADD_TO_LEDGER = sa.text("""
+WITH added AS (
+    INSERT INTO ledger_transactions (id, business_key, cause, escrow_id, reference)
+    VALUES (:id, :business_key, :cause, :escrow_id, :reference) RETURNING id, escrow_id
+)
+INSERT INTO ledger_entries (id, transaction_id, account, escrow_id, currency, amount)
+SELECT entry.id, added.id, entry.account, added.escrow_id, :currency, entry.amount
+FROM added, unnest(
+    CAST(:ids AS uuid[]), CAST(:accounts AS text[]), CAST(:amounts AS bigint[])
+) AS entry (id, account, amount)
+""")
+"""One statement, for one round trip: a posting happens while an escrow's row is locked."""
+
+
+async def add_to_ledger(
+    session: AsyncSession,
+    transaction: LedgerTransaction,
+    entries: Sequence[tuple[UUID, str, int]],
+    currency: str,
+) -> None:
+    """Write one ledger transaction with its entries: id, account, signed cents.
+
+    Raises:
+        sqlalchemy.exc.IntegrityError: it has been posted before.
+    """
+    await session.flush()
+    ids, accounts, amounts = zip(*entries, strict=True)
+    await session.execute(
+        _ADD_TO_LEDGER,
+        {
+            "id": transaction.id,
+            "business_key": transaction.business_key,
+            "cause": transaction.cause.value,
+            "escrow_id": transaction.escrow_id,
+            "reference": transaction.reference,
+            "currency": currency,
+            "ids": list(ids),
+            "accounts": list(accounts),
+            "amounts": list(amounts),
+        },
+    )
+
+
 async def ledger(
     session: AsyncSession, escrow_id: UUID
 ) -> Sequence[tuple[LedgerTransaction, LedgerEntry]]:

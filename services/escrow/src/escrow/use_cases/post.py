@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from escrow.models import Escrow, LedgerEntry, LedgerTransaction
+from escrow import repository
+from escrow.models import Escrow, LedgerTransaction
 from escrow.postings import Cause, Entry
 from shared.ids import new_id
 
@@ -28,23 +29,15 @@ async def post(
         currency: in capitals.
         reference: the provider's object; with the cause it can be posted once only.
     """
-    transaction = LedgerTransaction(
-        id=new_id(),
-        business_key=f"{cause.value}:{reference}",
-        cause=cause,
-        escrow_id=escrow.id,
-        reference=reference,
-    )
-    session.add(transaction)
-    await session.flush()
-    session.add_all(
-        LedgerEntry(
-            transaction_id=transaction.id,
-            account=entry.account,
+    await repository.add_to_ledger(
+        session,
+        LedgerTransaction(
+            id=new_id(),
+            business_key=f"{cause.value}:{reference}",
+            cause=cause,
             escrow_id=escrow.id,
-            currency=currency,
-            amount=entry.amount,
-        )
-        for entry in entries
+            reference=reference,
+        ),
+        [(new_id(), entry.account, entry.amount) for entry in entries],
+        currency,
     )
-    await session.flush()
