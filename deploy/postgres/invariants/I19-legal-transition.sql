@@ -13,6 +13,7 @@ WITH allowed (subject_type, before, after) AS (VALUES
     ('escrow', 'AWAIT_FUNDS', 'CANCELLED'),
     ('escrow', 'AWAIT_FUNDS', 'FUNDS_HELD'),
     ('escrow', 'DELIVERED', 'DISPUTED'),
+    ('escrow', 'DELIVERED', 'REFUNDED'),
     ('escrow', 'DELIVERED', 'RELEASED'),
     ('escrow', 'DISPUTED', 'DELIVERED'),
     ('escrow', 'DISPUTED', 'FUNDS_HELD'),

@@ -33,6 +33,9 @@ LEGAL = {
     ("DISPUTED", "award_buyer", "REFUNDED"),
     ("DISPUTED", "withdraw_undelivered", "FUNDS_HELD"),
     ("DISPUTED", "withdraw_delivered", "DELIVERED"),
+    ("FUNDS_HELD", "charge_back", "REFUNDED"),
+    ("DELIVERED", "charge_back", "REFUNDED"),
+    ("DISPUTED", "charge_back", "REFUNDED"),
 }
 
 
@@ -70,6 +73,7 @@ def test_each_side_may_ask_only_for_what_costs_itself() -> None:
         EscrowAction.AWARD_BUYER: {Role.STAFF},
         EscrowAction.WITHDRAW_UNDELIVERED: {Role.BUYER, Role.SELLER},
         EscrowAction.WITHDRAW_DELIVERED: {Role.BUYER, Role.SELLER},
+        EscrowAction.CHARGE_BACK: set(),
     } == MAY_ASK
 
 

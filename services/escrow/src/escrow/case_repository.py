@@ -8,7 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from escrow.errors import DisputeNotFound, HoldNotFound
 from escrow.lifecycle import DisputeStatus
-from escrow.models import Dispute, DisputeEvidence, Hold, Intent
+from escrow.models import Dispute, DisputeEvidence, Hold, Intent, LedgerEntry
+from escrow.postings import Account
 from shared.audit import AuditLog
 
 ACTIVE = (DisputeStatus.OPEN, DisputeStatus.IN_REVIEW)
@@ -77,6 +78,16 @@ async def escrow_paid_by(session: AsyncSession, payment_intent_id: str) -> UUID 
     return await session.scalar(
         sa.select(Intent.escrow_id).where(Intent.object_id == payment_intent_id)
     )
+
+
+async def held(session: AsyncSession, escrow_id: UUID) -> int:
+    """Cents of an escrow's own currency that the ledger says are held."""
+    total = await session.scalar(
+        sa.select(sa.func.coalesce(sa.func.sum(LedgerEntry.amount), 0)).where(
+            LedgerEntry.escrow_id == escrow_id, LedgerEntry.account == Account.ESCROW_HELD
+        )
+    )
+    return int(total or 0)
 
 
 async def is_held(session: AsyncSession, escrow_id: UUID) -> bool:

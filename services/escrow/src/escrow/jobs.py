@@ -19,7 +19,7 @@ from escrow.rails import (
     Transfer,
 )
 from escrow.rails.stripe import StripeRail
-from escrow.use_cases import holds, intents, paying, payout_accounts, settling
+from escrow.use_cases import chargebacks, intents, paying, payout_accounts, settling
 from shared import clock, crash, telemetry
 from shared.database import Sessions
 from shared.jobs import Finish, Job, Postpone, Work
@@ -130,8 +130,14 @@ class StripeJobs:
     async def _look_at_chargeback(self, dispute_id: str) -> Finish:
         seen = await self._rail.chargeback(dispute_id)
 
+        async with self._sessions.begin() as session:
+            await chargebacks.observe(session, seen)
+        if not seen.is_lost:
+            return _nothing
+
         async def finish(session: AsyncSession) -> None:
-            await holds.observe_chargeback(session, seen)
+            if not await chargebacks.lose(session, seen):
+                raise Postpone(SOON_SECONDS)
 
         return finish
 

@@ -31,6 +31,8 @@ class EscrowAction(StrEnum):
     AWARD_BUYER = "award_buyer"
     WITHDRAW_UNDELIVERED = "withdraw_undelivered"
     WITHDRAW_DELIVERED = "withdraw_delivered"
+    CHARGE_BACK = "charge_back"
+    """The bank has taken the payment back for good."""
 
 
 ESCROW = Lifecycle(
@@ -50,6 +52,9 @@ ESCROW = Lifecycle(
         (EscrowStatus.DISPUTED, EscrowAction.AWARD_BUYER): EscrowStatus.REFUNDED,
         (EscrowStatus.DISPUTED, EscrowAction.WITHDRAW_UNDELIVERED): EscrowStatus.FUNDS_HELD,
         (EscrowStatus.DISPUTED, EscrowAction.WITHDRAW_DELIVERED): EscrowStatus.DELIVERED,
+        (EscrowStatus.FUNDS_HELD, EscrowAction.CHARGE_BACK): EscrowStatus.REFUNDED,
+        (EscrowStatus.DELIVERED, EscrowAction.CHARGE_BACK): EscrowStatus.REFUNDED,
+        (EscrowStatus.DISPUTED, EscrowAction.CHARGE_BACK): EscrowStatus.REFUNDED,
     },
 )
 
@@ -75,6 +80,7 @@ MAY_ASK: Mapping[EscrowAction, frozenset[Role]] = {
     EscrowAction.AWARD_BUYER: frozenset({Role.STAFF}),
     EscrowAction.WITHDRAW_UNDELIVERED: frozenset({Role.BUYER, Role.SELLER}),
     EscrowAction.WITHDRAW_DELIVERED: frozenset({Role.BUYER, Role.SELLER}),
+    EscrowAction.CHARGE_BACK: frozenset(),
 }
 """Whose word starts a move; money itself moves only when the provider says so."""
 
@@ -94,13 +100,15 @@ class DisputeStatus(StrEnum):
     IN_REVIEW = "IN_REVIEW"
     RESOLVED = "RESOLVED"
     CLOSED = "CLOSED"
-    """Both sides have withdrawn it."""
+    """Both sides have withdrawn it, or the money it was about is gone."""
 
 
 class DisputeAction(StrEnum):
     TAKE = "take"
     RESOLVE = "resolve"
     WITHDRAW = "withdraw"
+    LAPSE = "lapse"
+    """The bank has taken the money it was about."""
 
 
 DISPUTE = Lifecycle(
@@ -109,8 +117,10 @@ DISPUTE = Lifecycle(
     moves={
         (DisputeStatus.OPEN, DisputeAction.TAKE): DisputeStatus.IN_REVIEW,
         (DisputeStatus.OPEN, DisputeAction.WITHDRAW): DisputeStatus.CLOSED,
+        (DisputeStatus.OPEN, DisputeAction.LAPSE): DisputeStatus.CLOSED,
         (DisputeStatus.IN_REVIEW, DisputeAction.RESOLVE): DisputeStatus.RESOLVED,
         (DisputeStatus.IN_REVIEW, DisputeAction.WITHDRAW): DisputeStatus.CLOSED,
+        (DisputeStatus.IN_REVIEW, DisputeAction.LAPSE): DisputeStatus.CLOSED,
     },
 )
 

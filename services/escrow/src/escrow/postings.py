@@ -17,6 +17,7 @@ class Account(StrEnum):
     SUSPENSE = "platform:suspense"
     FEES = "platform:fees"
     PROVIDER_FEES = "platform:provider_fees"
+    CHARGEBACK_LOSS = "platform:chargeback_loss"
 
 
 class Cause(StrEnum):
@@ -32,6 +33,10 @@ class Cause(StrEnum):
     """A payment for which nothing was open any more."""
     RETURNED = "returned"
     """A late payment has gone back."""
+    CHARGED_BACK = "charged_back"
+    """The bank has taken money that was held."""
+    CHARGEBACK_LOSS = "chargeback_loss"
+    """The bank has taken money that had been paid out."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,16 @@ def split(amount: int, to_buyer: int, fee_basis_points: int) -> Shares:
 
 def refunded(amount: int) -> tuple[Entry, ...]:
     return _move(amount, Account.ESCROW_HELD, Account.STRIPE_BALANCE)
+
+
+def charged_back(amount: int) -> tuple[Entry, ...]:
+    """Held money is with the buyer again, by the bank's word."""
+    return _move(amount, Account.ESCROW_HELD, Account.STRIPE_BALANCE)
+
+
+def chargeback_loss(amount: int) -> tuple[Entry, ...]:
+    """Money that was paid out is taken again; the platform bears it."""
+    return _move(amount, Account.CHARGEBACK_LOSS, Account.STRIPE_BALANCE)
 
 
 def set_aside(amount: int) -> tuple[Entry, ...]:

@@ -99,6 +99,18 @@ class Chargeback(BaseModel):
     id: str
     payment_intent: str | None
     status: str
+    amount: int = Field(strict=True)
+    currency: str
+
+    @property
+    def is_won(self) -> bool:
+        """The bank leaves us the money."""
+        return self.status in {"won", "warning_closed", "prevented"}
+
+    @property
+    def is_lost(self) -> bool:
+        """The bank keeps the money."""
+        return self.status == "lost"
 
 
 class ProviderFee(BaseModel):

@@ -9,15 +9,11 @@ from escrow import case_repository, repository
 from escrow.errors import HoldLifted, NotYourMove
 from escrow.lifecycle import ESCROW, HoldKind, Role
 from escrow.models import Escrow, Hold
-from escrow.rails import Chargeback
 from escrow.use_cases import moves
 from shared import clock, deadlines, telemetry
 from shared.errors import Conflict
 from shared.ids import new_id
 
-log = telemetry.get_logger()
-
-_CHARGEBACK_WON = frozenset({"won", "warning_closed", "prevented"})
 LOOK_AGAIN_AFTER = timedelta(hours=1)
 """How long a deadline that falls into a hold is put off, again and again."""
 
@@ -71,33 +67,6 @@ async def lift(
     moves.note(session, escrow, "escrow.hold_lifted", hold=str(hold.id), reason=reason)
     await session.flush()
     return hold
-
-
-async def observe_chargeback(session: AsyncSession, seen: Chargeback) -> None:
-    """The bank wants a payment back: the trade stands still until that is won, or staff decide."""
-    paid = seen.payment_intent
-    escrow_id = None if paid is None else await case_repository.escrow_paid_by(session, paid)
-    if escrow_id is None:
-        log.error("chargeback.of_no_trade", dispute=seen.id)
-        return
-    escrow = await repository.lock(session, escrow_id)
-    telemetry.bind_trade(escrow.root_offer_id)
-    reason = f"Chargeback {seen.id}"
-    known = [
-        hold
-        for hold in await case_repository.holds(session, escrow_id)
-        if (hold.kind, hold.reason) == (HoldKind.CHARGEBACK, reason)
-    ]
-    if not known and seen.status not in _CHARGEBACK_WON:
-        hold = Hold(id=new_id(), escrow_id=escrow_id, kind=HoldKind.CHARGEBACK, reason=reason)
-        session.add(hold)
-        moves.note(session, escrow, "escrow.held", hold=str(hold.id), kind=hold.kind.value)
-        log.error("chargeback.opened", escrow_id=str(escrow_id), dispute=seen.id)
-    elif known and known[0].lifted_at is None and seen.status in _CHARGEBACK_WON:
-        now = await clock.now(session)
-        known[0].lifted_at, known[0].lifted_reason = now, seen.status
-        moves.note(session, escrow, "escrow.hold_lifted", hold=str(known[0].id))
-    await session.flush()
 
 
 async def put_off(session: AsyncSession, escrow: Escrow, kind: str) -> bool:

@@ -1,0 +1,134 @@
+"""A payment that the bank wants back freezes its trade, and is posted once it is lost."""
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from escrow import case_repository, postings, repository
+from escrow.lifecycle import DISPUTE, ESCROW, DisputeAction, EscrowAction, EscrowStatus, HoldKind
+from escrow.models import Escrow, Hold
+from escrow.postings import Cause
+from escrow.rails import Chargeback
+from escrow.use_cases import moves
+from escrow.use_cases.post import post
+from escrow.use_cases.settling import DISPUTE_ALERT
+from shared import clock, deadlines, telemetry
+from shared.events.escrow import EscrowRefunded
+from shared.ids import new_id
+
+CHARGEBACK = "CHARGEBACK"
+
+log = telemetry.get_logger()
+
+
+async def observe(session: AsyncSession, seen: Chargeback) -> None:
+    """The trade stands still from the first word of a chargeback until it is won."""
+    escrow = await _lock(session, seen)
+    if escrow is None:
+        log.error("chargeback.of_no_trade", dispute=seen.id)
+        return
+    hold = await _hold(session, escrow, seen)
+    if hold is None and not seen.is_won:
+        hold = Hold(
+            id=new_id(), escrow_id=escrow.id, kind=HoldKind.CHARGEBACK, reason=_reason(seen)
+        )
+        session.add(hold)
+        moves.note(session, escrow, "escrow.held", hold=str(hold.id), kind=hold.kind.value)
+        log.error("chargeback.opened", escrow_id=str(escrow.id), dispute=seen.id)
+    elif hold is not None and hold.lifted_at is None and seen.is_won:
+        await _lift(session, escrow, hold, seen)
+    await session.flush()
+
+
+async def lose(session: AsyncSession, seen: Chargeback) -> bool:
+    """Post a chargeback that is lost, once; False while the trade's money is under way.
+
+    Held money has gone back to the buyer, and nothing is asked of Stripe. Money that had left
+    already is the platform's loss. What fits neither stays frozen for staff.
+    """
+    escrow = await _lock(session, seen)
+    hold = None if escrow is None else await _hold(session, escrow, seen)
+    if escrow is None or hold is None or hold.lifted_at is not None:
+        return True
+    if escrow.settling is not None:
+        return False
+    is_ended = escrow.status in ESCROW.terminal()
+    if not await _fits(session, escrow, seen):
+        log.error("chargeback.does_not_fit", escrow_id=str(escrow.id), dispute=seen.id)
+        return True
+    await post(
+        session,
+        escrow,
+        Cause.CHARGEBACK_LOSS if is_ended else Cause.CHARGED_BACK,
+        (postings.chargeback_loss if is_ended else postings.charged_back)(seen.amount),
+        currency=escrow.currency.value,
+        reference=seen.id,
+    )
+    await _lift(session, escrow, hold, seen)
+    if is_ended:
+        moves.note(session, escrow, "escrow.chargeback_lost", amount=seen.amount)
+        await session.flush()
+    else:
+        await _end(session, escrow, seen)
+    log.error("chargeback.lost", escrow_id=str(escrow.id), dispute=seen.id, is_paid_out=is_ended)
+    return True
+
+
+async def _end(session: AsyncSession, escrow: Escrow, seen: Chargeback) -> None:
+    dispute = await case_repository.active_dispute(session, escrow.id)
+    if dispute is not None:
+        now = await clock.now(session)
+        dispute.status = DISPUTE.after(dispute.status, DisputeAction.LAPSE)
+        dispute.resolved_at = now
+        await deadlines.clear(session, escrow.id, DISPUTE_ALERT)
+    escrow.reason = CHARGEBACK
+    await moves.move(session, escrow, EscrowAction.CHARGE_BACK, reason=escrow.reason)
+    await moves.tell(
+        session,
+        EscrowRefunded,
+        escrow,
+        paid_to_seller=0,
+        refunded_to_buyer=escrow.amount,
+        fee=0,
+        references=[seen.id],
+        reason=escrow.reason,
+    )
+
+
+async def _fits(session: AsyncSession, escrow: Escrow, seen: Chargeback) -> bool:
+    """Whether it is about the payment that funded the trade and, while held, about all of it."""
+    paid = await repository.stripe_escrow(session, escrow.id)
+    if paid is None or escrow.funded_at is None or escrow.status is EscrowStatus.CANCELLED:
+        return False
+    if (seen.payment_intent, seen.currency.upper()) != (
+        paid.payment_intent_id,
+        escrow.currency.value,
+    ):
+        return False
+    if escrow.status in ESCROW.terminal():
+        return 0 < seen.amount <= escrow.amount
+    return seen.amount == await case_repository.held(session, escrow.id)
+
+
+async def _lock(session: AsyncSession, seen: Chargeback) -> Escrow | None:
+    """The locked escrow that was paid with it."""
+    paid = seen.payment_intent
+    escrow_id = None if paid is None else await case_repository.escrow_paid_by(session, paid)
+    if escrow_id is None:
+        return None
+    escrow = await repository.lock(session, escrow_id)
+    telemetry.bind_trade(escrow.root_offer_id)
+    return escrow
+
+
+async def _hold(session: AsyncSession, escrow: Escrow, seen: Chargeback) -> Hold | None:
+    wanted = (HoldKind.CHARGEBACK, _reason(seen))
+    placed = await case_repository.holds(session, escrow.id)
+    return next((hold for hold in placed if (hold.kind, hold.reason) == wanted), None)
+
+
+def _reason(seen: Chargeback) -> str:
+    return f"Chargeback {seen.id}"
+
+
+async def _lift(session: AsyncSession, escrow: Escrow, hold: Hold, seen: Chargeback) -> None:
+    hold.lifted_at, hold.lifted_reason = await clock.now(session), seen.status
+    moves.note(session, escrow, "escrow.hold_lifted", hold=str(hold.id), reason=seen.status)

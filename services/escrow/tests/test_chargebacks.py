@@ -1,0 +1,117 @@
+"""A chargeback that is lost moves the books once, and asks nothing of Stripe."""
+
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pytest
+
+if TYPE_CHECKING:
+    from services.escrow.tests.conftest import Desk, Trade
+
+PRICE = 450_000
+
+
+async def _open(desk: "Desk") -> str:
+    charge = await desk.provider.only("charge")
+    opened = await desk.provider.http.post("/_sim/disputes", json={"charge": charge["id"]})
+    [event] = await desk.provider.events("charge.dispute.created")
+    assert (await desk.webhook(event)).status_code == 200
+    return str(opened.json()["id"])
+
+
+async def _lose(desk: "Desk", dispute_id: str) -> None:
+    """Lost, and told of three times."""
+    (await desk.provider.http.post(f"/_sim/disputes/{dispute_id}/lose")).raise_for_status()
+    [closed] = await desk.provider.events("charge.dispute.closed")
+    for number in range(3):
+        answer = await desk.webhook({**closed, "id": f"evt_{number}"})
+        assert answer.status_code == 200
+    await desk.work()
+
+
+async def _hold(desk: "Desk") -> Any:
+    return await desk.database.one("SELECT lifted_reason, kind FROM holds")
+
+
+async def _disputed(desk: "Desk", trade: "Trade") -> UUID:
+    escrow_id = await desk.funded(trade)
+    words = {"title": "No", "description": "No."}
+    answer = await desk.post(trade.buyer_id, f"/v1/escrows/{escrow_id}/disputes", words)
+    assert answer.status_code == 200
+    return escrow_id
+
+
+@pytest.mark.parametrize("state", ["FUNDS_HELD", "DELIVERED", "DISPUTED"])
+async def test_lost_while_held_it_ends_the_trade_refunded(
+    desk: "Desk", trade: "Trade", state: str
+) -> None:
+    made = {"FUNDS_HELD": desk.funded, "DELIVERED": desk.delivered}
+    escrow_id = await (made[state](trade) if state in made else _disputed(desk, trade))
+    await desk.work_later()
+    before = await desk.postings(escrow_id)
+    dispute_id = await _open(desk)
+    await desk.work()
+    assert await desk.status(escrow_id) == state
+    assert await desk.postings(escrow_id) == before
+
+    await _lose(desk, dispute_id)
+    row = await desk.database.one("SELECT status, reason FROM escrows WHERE id = $1", escrow_id)
+    assert tuple(row.values()) == ("REFUNDED", "CHARGEBACK")
+    assert (await desk.postings(escrow_id))[len(before) :] == [
+        ("charged_back", "escrow:held", -PRICE, "USD"),
+        ("charged_back", "stripe:balance", PRICE, "USD"),
+    ]
+    assert await desk.provider.posts("/v1/refunds") == []
+    assert (await _hold(desk))["lifted_reason"] == "lost"
+    fact = (await desk.told(escrow_id))[-1]
+    told = {name: fact[name] for name in ("topic", "reason", "refunded_to_buyer", "references")}
+    assert told == {
+        "topic": "escrow.refunded",
+        "reason": "CHARGEBACK",
+        "refunded_to_buyer": PRICE,
+        "references": [dispute_id],
+    }
+    disputes = await desk.database.rows("SELECT status, resolution FROM disputes")
+    assert [tuple(one.values()) for one in disputes] == [("CLOSED", None)] * (state == "DISPUTED")
+
+
+async def test_lost_after_the_payout_it_is_the_platforms_loss(desk: "Desk", trade: "Trade") -> None:
+    escrow_id = await desk.delivered(trade)
+    await desk.make_payable(trade.seller_id)
+    assert (await desk.confirm(trade, escrow_id)).status_code == 200
+    await desk.work_later()
+    assert await desk.status(escrow_id) == "RELEASED"
+    before, told = await desk.postings(escrow_id), await desk.topics(escrow_id)
+
+    await _lose(desk, await _open(desk))
+    assert await desk.status(escrow_id) == "RELEASED"
+    assert (await desk.postings(escrow_id))[len(before) :] == [
+        ("chargeback_loss", "platform:chargeback_loss", -PRICE, "USD"),
+        ("chargeback_loss", "stripe:balance", PRICE, "USD"),
+    ]
+    assert await desk.topics(escrow_id) == told
+
+
+async def test_a_part_of_what_is_held_stays_frozen_for_staff(desk: "Desk", trade: "Trade") -> None:
+    escrow_id = await desk.funded(trade)
+    await desk.work_later()
+    before = await desk.postings(escrow_id)
+    dispute_id = await _open(desk)
+    await desk.provider.say("dispute", dispute_id, amount=PRICE - 1)
+    await _lose(desk, dispute_id)
+    assert await desk.status(escrow_id) == "FUNDS_HELD"
+    assert await desk.postings(escrow_id) == before
+    assert dict(await _hold(desk)) == {"lifted_reason": None, "kind": "CHARGEBACK"}
+
+
+async def test_it_waits_for_a_payout_that_is_under_way(desk: "Desk", trade: "Trade") -> None:
+    escrow_id = await desk.delivered(trade)
+    await desk.make_payable(trade.seller_id)
+    assert (await desk.confirm(trade, escrow_id)).status_code == 200
+    await _lose(desk, await _open(desk))
+    await desk.work_later()
+    await desk.work_later()
+    assert await desk.status(escrow_id) == "RELEASED"
+    causes = [posting[0] for posting in await desk.postings(escrow_id)]
+    assert causes.count("charged_back") == 0
+    assert causes.count("chargeback_loss") == 2
