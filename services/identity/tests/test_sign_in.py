@@ -10,9 +10,9 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
-from identity import tokens
+from identity import repository, tokens
 from identity.secrets_at_rest import Vault
-from shared.testing import Clock, Database
+from shared.testing import Clock, Database, eventually
 
 
 async def test_a_sign_in_makes_a_user_and_says_so_once(browsers: Any, database: Database) -> None:
@@ -172,7 +172,18 @@ async def test_first_keys_made_at_once_are_one(database: Database) -> None:
         async with database.sessions.begin() as session:
             return (await tokens.published_keys(session, vault))[0].kid
 
-    assert len(set(await asyncio.gather(*(make() for _ in range(8))))) == 1
+    async def all_wait() -> None:
+        waiting = await database.one(
+            "SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database"
+            " WHERE datname = current_database() AND locktype = 'advisory' AND NOT granted"
+        )
+        assert waiting == {"count": 8}
+
+    async with database.sessions.begin() as first:
+        await repository.lock_signing_keys(first)
+        made = [asyncio.create_task(make()) for _ in range(8)]
+        await eventually(all_wait)
+    assert len(set(await asyncio.gather(*made))) == 1
 
 
 async def test_a_new_key_is_published_ten_minutes_before_it_signs(

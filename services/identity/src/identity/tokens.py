@@ -46,6 +46,7 @@ async def published_keys(session: AsyncSession, vault: Vault) -> list[SigningKey
     if not keys or keys[0].created_at < now - ROTATED_AFTER:
         await repository.lock_signing_keys(session)
         keys = list(await repository.signing_keys(session))
+        now = await clock.now(session)  # the key found may have been made during the wait
         if not keys or keys[0].created_at < now - ROTATED_AFTER:
             keys.insert(0, await _make_key(session, vault, at_once=not keys))
             now = await clock.now(session)
