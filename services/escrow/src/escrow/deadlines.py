@@ -1,4 +1,4 @@
-"""Every deadline of an escrow and what it does; who holds the escrow's row decides each race."""
+"""Every deadline of an escrow or a milestone; who holds the escrow's row decides each race."""
 
 from escrow import repository
 from escrow.use_cases import disputes, moves, paying, settling, silence
@@ -7,6 +7,6 @@ from shared.deadlines import Expiry
 
 EXPIRIES = {
     PAY_BY: Expiry(lock=repository.lock, expire=paying.expire_payment),
-    moves.RELEASE_BY: Expiry(lock=repository.lock, expire=silence.expire_release),
-    settling.DISPUTE_ALERT: Expiry(lock=repository.lock, expire=disputes.alert),
+    moves.RELEASE_BY: Expiry(lock=repository.lock_part, expire=silence.expire_release),
+    settling.DISPUTE_ALERT: Expiry(lock=repository.lock_part, expire=disputes.alert),
 }

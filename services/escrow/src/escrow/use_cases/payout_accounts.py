@@ -109,7 +109,6 @@ async def note_payable(session: AsyncSession, user_id: UUID, *, is_payable: bool
         audit.record(session, f"payout_account.{what}", "payout_account", user_id)
         await session.flush()
     if is_payable:
-        for escrow_id in await repository.waiting_for_payout(session, user_id):
-            tries = await repository.intents(session, IntentKind.RELEASE, escrow_id=escrow_id)
-            await repository.hurry(session, await_payable_key(escrow_id, len(tries)))
+        for part in await repository.waiting_for_payout(session, user_id):
+            await repository.hurry(session, await await_payable_key(session, part))
     return account
