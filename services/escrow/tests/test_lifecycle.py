@@ -114,5 +114,6 @@ def test_a_payment_is_only_ever_seen_moving_up() -> None:
 
 def test_the_readme_shows_what_the_code_does() -> None:
     said = README.read_text()
-    assert f"```mermaid\n{ESCROW.mermaid()}\n```" in said
+    for lifecycle in (ESCROW, MILESTONE):
+        assert f"```mermaid\n{lifecycle.mermaid()}\n```" in said
     assert all(f"`{account.value}`" in said for account in Account)

@@ -86,11 +86,15 @@ class MilestoneView(View):
         return cls.model_validate(own | computed)
 
 
+class PlannedMilestone(View):
+    title: str
+    amount: int
+
+
 class MilestonePlanView(View):
     version: int
     proposed_by: UUID
-    milestones: list[dict[str, str | int]]
-    """`title` and `amount` of each, in order."""
+    milestones: list[PlannedMilestone]
     agreed_at: datetime | None
     updated_at: datetime
 
