@@ -8,14 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from escrow.errors import DisputeNotFound, HoldNotFound
 from escrow.lifecycle import DisputeStatus
-from escrow.models import (
-    Dispute,
-    DisputeEvidence,
-    Hold,
-    Intent,
-    LedgerEntry,
-    MilestoneEscrow,
-)
+from escrow.milestone_models import MilestoneEscrow
+from escrow.models import Dispute, DisputeEvidence, Hold, Intent, LedgerEntry
 from escrow.postings import Account
 from shared.audit import AuditLog
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from escrow import case_repository, repository
+from escrow import case_repository, part_repository, repository
 from escrow.lifecycle import IntentAction, IntentKind
 from escrow.models import JobKind
 from escrow.rails import (
@@ -195,7 +195,9 @@ class StripeJobs:
         named = job.payload.get("milestone_id")
         milestone_id = None if named is None else UUID(named)
         async with self._sessions() as session:
-            if not settling.is_waiting(await repository.part(session, escrow_id, milestone_id)):
+            if not settling.is_waiting(
+                await part_repository.part(session, escrow_id, milestone_id)
+            ):
                 return _nothing
             account = await payout_accounts.find(session, seller_id)
             is_frozen = await payout_accounts.is_frozen(session, seller_id)
@@ -246,7 +248,7 @@ def _fail(intent_id: UUID, kind: IntentKind, refusal: Refused) -> Finish:
             assert intent.escrow_id is not None
             escrow = await repository.lock(session, intent.escrow_id)
             await payout_accounts.note_payable(session, escrow.seller_id, is_payable=False)
-            part = await repository.part(session, escrow.id, intent.milestone_id)
+            part = await part_repository.part(session, escrow.id, intent.milestone_id)
             await settling.await_payable(session, part)
 
     return finish

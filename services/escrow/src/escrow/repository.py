@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from escrow.errors import EscrowNotFound, MilestoneNotFound, UnknownIntent
+from escrow.errors import EscrowNotFound, UnknownIntent
 from escrow.lifecycle import EscrowStatus, IntentKind, IntentState
 from escrow.models import (
     AssetVerification,
@@ -16,9 +16,6 @@ from escrow.models import (
     Intent,
     LedgerEntry,
     LedgerTransaction,
-    MilestoneEscrow,
-    MilestonePlan,
-    Part,
     PayoutAccount,
     StripeEscrow,
     User,
@@ -53,69 +50,6 @@ async def lock(session: AsyncSession, escrow_id: UUID) -> Escrow:
     return found
 
 
-async def part(session: AsyncSession, escrow_id: UUID, milestone_id: UUID | None) -> Part:
-    """What is settled: the milestone, or the whole escrow when none is meant."""
-    if milestone_id is None:
-        return await escrow(session, escrow_id)
-    return (
-        await session.scalars(
-            sa.select(MilestoneEscrow)
-            .where(MilestoneEscrow.id == milestone_id, MilestoneEscrow.escrow_id == escrow_id)
-            .execution_options(populate_existing=True)
-        )
-    ).one()
-
-
-async def lock_part(session: AsyncSession, part_id: UUID) -> Part:
-    """An escrow, or a milestone whose escrow is locked.
-
-    Raises:
-        EscrowNotFound: there is neither.
-    """
-    escrow_id = await session.scalar(
-        sa.select(MilestoneEscrow.escrow_id).where(MilestoneEscrow.id == part_id)
-    )
-    if escrow_id is None:
-        return await lock(session, part_id)
-    await lock(session, escrow_id)
-    return await part(session, escrow_id, part_id)
-
-
-async def milestone_at(session: AsyncSession, escrow_id: UUID, position: int) -> MilestoneEscrow:
-    """Raises: MilestoneNotFound: this escrow has none there."""
-    found = await session.scalar(
-        sa.select(MilestoneEscrow)
-        .where(MilestoneEscrow.escrow_id == escrow_id, MilestoneEscrow.position == position)
-        .execution_options(populate_existing=True)
-    )
-    if found is None:
-        raise MilestoneNotFound(position)
-    return found
-
-
-async def milestones(
-    session: AsyncSession, escrow_ids: Collection[UUID]
-) -> Mapping[UUID, list[MilestoneEscrow]]:
-    """The milestones of several escrows, in order."""
-    grouped: dict[UUID, list[MilestoneEscrow]] = {escrow_id: [] for escrow_id in escrow_ids}
-    for milestone in await session.scalars(
-        sa.select(MilestoneEscrow)
-        .where(MilestoneEscrow.escrow_id.in_(escrow_ids))
-        .order_by(MilestoneEscrow.escrow_id, MilestoneEscrow.position)
-    ):
-        grouped[milestone.escrow_id].append(milestone)
-    return grouped
-
-
-async def parts(session: AsyncSession, whole: Escrow) -> Sequence[Part]:
-    """All that is settled on its own: the milestones in order, or the undivided escrow."""
-    return (await milestones(session, [whole.id]))[whole.id] if whole.is_divided else [whole]
-
-
-async def milestone_plan(session: AsyncSession, escrow_id: UUID) -> MilestonePlan | None:
-    return await session.get(MilestonePlan, escrow_id, populate_existing=True)
-
-
 async def escrow_of_contract(session: AsyncSession, contract_id: UUID) -> Escrow | None:
     return await session.scalar(sa.select(Escrow).where(Escrow.contract_id == contract_id))
 
@@ -140,24 +74,6 @@ async def escrows_of(
     if before is not None:
         wanted = wanted.where(Escrow.id < before)
     return (await session.scalars(wanted.order_by(Escrow.id.desc()).limit(limit))).all()
-
-
-async def waiting_for_payout(session: AsyncSession, seller_id: UUID) -> Sequence[Part]:
-    """Escrows and milestones whose payout is due and has not begun."""
-    waiting: list[Part] = []
-    for kind, wanted in (
-        (Escrow, sa.select(Escrow)),
-        (MilestoneEscrow, sa.select(MilestoneEscrow).join(MilestoneEscrow.escrow)),
-    ):
-        waiting += await session.scalars(
-            wanted.where(
-                Escrow.seller_id == seller_id,
-                kind.status.in_((EscrowStatus.DELIVERED, EscrowStatus.DISPUTED)),
-                sa.or_(kind.confirmed_at.is_not(None), kind.payout_due_at.is_not(None)),
-                kind.settling.is_(None),
-            )
-        )
-    return waiting
 
 
 async def intent(session: AsyncSession, intent_id: UUID) -> Intent | None:
@@ -186,18 +102,6 @@ async def intents(
             sa.select(Intent)
             .where(Intent.kind == kind, Intent.escrow_id == escrow_id)
             .where(Intent.milestone_id.is_not_distinct_from(milestone_id))
-            .order_by(Intent.id)
-        )
-    ).all()
-
-
-async def settled(session: AsyncSession, escrow_id: UUID) -> Sequence[Intent]:
-    """The payouts and refunds of an escrow that have come about, oldest first."""
-    return (
-        await session.scalars(
-            sa.select(Intent)
-            .where(Intent.escrow_id == escrow_id, Intent.state == IntentState.SETTLED)
-            .where(Intent.kind.in_((IntentKind.RELEASE, IntentKind.REFUND)))
             .order_by(Intent.id)
         )
     ).all()

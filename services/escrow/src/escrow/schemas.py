@@ -8,16 +8,11 @@ from uuid import UUID
 from pydantic import Field, StringConstraints
 
 from escrow.lifecycle import DeliveryStatus, EscrowStatus, Ownership, Settling
-from escrow.models import (
-    Delivery,
-    Escrow,
-    LedgerEntry,
-    LedgerTransaction,
-    MilestoneEscrow,
-    MilestonePlan,
-)
+from escrow.milestone_models import MilestoneEscrow, MilestonePlan
+from escrow.models import Delivery, Escrow, LedgerEntry, LedgerTransaction
 from escrow.postings import Account, Cause
-from escrow.use_cases.settling import is_waiting, shares
+from escrow.use_cases.outcomes import shares
+from escrow.use_cases.settling import is_waiting
 from shared.money import MAX_CENTS, Currency, Rail
 from shared.web import RequestBody, View
 

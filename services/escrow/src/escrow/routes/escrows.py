@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from escrow import repository, schemas
+from escrow import part_repository, repository, schemas
 from escrow.errors import (
     AccountFrozen,
     AlreadyConfirmed,
@@ -68,7 +68,9 @@ class _Ready(Exception):
 
 async def _views(session: AsyncSession, escrows: Sequence[Escrow]) -> list[schemas.EscrowView]:
     deliveries = await repository.deliveries_of(session, [escrow.id for escrow in escrows])
-    divided = await repository.milestones(session, [one.id for one in escrows if one.is_divided])
+    divided = await part_repository.milestones(
+        session, [one.id for one in escrows if one.is_divided]
+    )
     unpaid = [escrow for escrow in escrows if escrow.status is EscrowStatus.AWAIT_FUNDS]
     checks = await repository.verifications(session, [(e.seller_id, e.game_id) for e in unpaid])
     owners = {

@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from escrow import repository, schemas
+from escrow import part_repository, schemas
 from escrow.case_schemas import DisputeView, OpenDispute
 from escrow.errors import (
     AlreadyConfirmed,
@@ -37,9 +37,9 @@ router = APIRouter(tags=["milestones"])
 
 
 async def _view(session: AsyncSession, escrow_id: UUID) -> schemas.MilestonesView:
-    divided = await repository.milestones(session, [escrow_id])
+    divided = await part_repository.milestones(session, [escrow_id])
     return schemas.MilestonesView.of(
-        await repository.milestone_plan(session, escrow_id), divided[escrow_id]
+        await part_repository.milestone_plan(session, escrow_id), divided[escrow_id]
     )
 
 

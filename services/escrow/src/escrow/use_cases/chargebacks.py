@@ -2,14 +2,15 @@
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from escrow import case_repository, postings, repository
+from escrow import case_repository, part_repository, postings, repository
 from escrow.lifecycle import DISPUTE, ESCROW, DisputeAction, EscrowAction, EscrowStatus, HoldKind
 from escrow.models import Escrow, Hold
 from escrow.postings import Cause
 from escrow.rails import Chargeback
 from escrow.use_cases import moves
+from escrow.use_cases.outcomes import outcome
 from escrow.use_cases.post import post
-from escrow.use_cases.settling import DISPUTE_ALERT, outcome
+from escrow.use_cases.settling import DISPUTE_ALERT
 from shared import clock, deadlines, telemetry
 from shared.events.escrow import EscrowRefunded
 from shared.ids import new_id
@@ -49,7 +50,7 @@ async def lose(session: AsyncSession, seen: Chargeback) -> bool:
     hold = None if escrow is None else await _hold(session, escrow, seen)
     if escrow is None or hold is None or hold.lifted_at is not None:
         return True
-    parts = (escrow, *await repository.parts(session, escrow))
+    parts = (escrow, *await part_repository.parts(session, escrow))
     if any(part.settling is not None for part in parts):
         return False
     is_ended = escrow.status in ESCROW.terminal()
@@ -81,7 +82,7 @@ async def lose(session: AsyncSession, seen: Chargeback) -> bool:
 
 
 async def _end(session: AsyncSession, escrow: Escrow, seen: Chargeback) -> None:
-    for part in await repository.parts(session, escrow):
+    for part in await part_repository.parts(session, escrow):
         dispute = await case_repository.active_dispute(session, escrow.id, part.milestone_id)
         if dispute is not None:
             now = await clock.now(session)

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from escrow import case_repository, repository
+from escrow import case_repository, part_repository, repository
 from escrow.errors import (
     AlreadyConfirmed,
     DisputeOver,
@@ -24,8 +24,9 @@ from escrow.lifecycle import (
     Resolution,
     Role,
 )
-from escrow.models import Dispute, DisputeEvidence, Escrow, Part
-from escrow.use_cases import intents, moves, settling
+from escrow.milestone_models import Part
+from escrow.models import Dispute, DisputeEvidence, Escrow
+from escrow.use_cases import intents, moves, outcomes, settling
 from shared import clock, deadlines, telemetry
 from shared.events.escrow import EscrowDisputed
 from shared.ids import new_id
@@ -206,7 +207,7 @@ def _check_split(part: Part, resolution: Resolution, to_buyer: int | None) -> No
         raise SplitDoesNotFit("to_buyer is for SPLIT, which needs it; leave it out otherwise.")
     if to_buyer is not None:
         try:
-            settling.split(part, to_buyer)
+            outcomes.split(part, to_buyer)
         except ValueError:
             raise SplitDoesNotFit(
                 f"to_buyer must leave both sides something of {part.amount} cents."
@@ -268,7 +269,7 @@ async def _find(
     role = moves.role_of(escrow, user_id, is_staff=is_staff)
     telemetry.bind_trade(escrow.root_offer_id)
     dispute = await case_repository.dispute(session, escrow_id, dispute_id)
-    return await repository.part(session, escrow_id, dispute.milestone_id), dispute, role
+    return await part_repository.part(session, escrow_id, dispute.milestone_id), dispute, role
 
 
 def _still_open(dispute: Dispute) -> None:

@@ -8,7 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from escrow import case_repository, repository
 from escrow.errors import HoldLifted, NotYourMove
 from escrow.lifecycle import ESCROW, HoldKind, Role
-from escrow.models import Escrow, Hold, Part
+from escrow.milestone_models import Part
+from escrow.models import Escrow, Hold
 from escrow.use_cases import moves
 from shared import clock, deadlines, telemetry
 from shared.errors import Conflict

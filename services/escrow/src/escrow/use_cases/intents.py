@@ -12,10 +12,11 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from escrow import repository
+from escrow import part_repository, repository
 from escrow.errors import ProviderDisagrees
 from escrow.lifecycle import INTENT, IntentAction, IntentKind, IntentState, Settling
-from escrow.models import MANY_ATTEMPTS, Escrow, Intent, JobKind, Part, StripeEscrow
+from escrow.milestone_models import Part
+from escrow.models import MANY_ATTEMPTS, Escrow, Intent, JobKind, StripeEscrow
 from escrow.rails import ObjectKind
 from escrow.use_cases import moves
 from shared import clock, jobs, telemetry
@@ -278,7 +279,7 @@ async def no_effect(
     intent.state = INTENT.after(intent.state, action)
     intent.last_error = code
     is_settling = intent.kind in {IntentKind.RELEASE, IntentKind.REFUND}
-    part = await repository.part(session, escrow.id, intent.milestone_id)
+    part = await part_repository.part(session, escrow.id, intent.milestone_id)
     if is_settling:
         part.settling = None
     moves.note(session, part, f"escrow.{intent.kind.value}_failed", code=code, **details)

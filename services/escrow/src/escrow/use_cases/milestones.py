@@ -5,7 +5,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from escrow import postings, repository
+from escrow import part_repository, postings, repository
 from escrow.errors import (
     NotYourMove,
     PaymentMade,
@@ -15,7 +15,8 @@ from escrow.errors import (
     PlanNotFound,
 )
 from escrow.lifecycle import MILESTONE, PAYMENT_RANK, EscrowAction, IntentKind, Role
-from escrow.models import Escrow, MilestoneEscrow, MilestonePlan
+from escrow.milestone_models import MilestoneEscrow, MilestonePlan
+from escrow.models import Escrow
 from escrow.use_cases import moves
 from shared import clock
 from shared.ids import new_id
@@ -44,7 +45,7 @@ async def propose(
                 f"milestones: the fee leaves the seller nothing of number {position};"
                 " make it larger."
             )
-    plan = await repository.milestone_plan(session, escrow_id)
+    plan = await part_repository.milestone_plan(session, escrow_id)
     if plan is None:
         plan = MilestonePlan(escrow_id=escrow_id, version=0)
         session.add(plan)
@@ -65,7 +66,7 @@ async def accept(session: AsyncSession, escrow_id: UUID, user_id: UUID, version:
         EscrowNotFound, AccountFrozen, MoneyIsMoving, IllegalMove: see `lock_for`.
     """
     escrow = await _lock_unpaid(session, escrow_id, user_id)
-    plan = await repository.milestone_plan(session, escrow_id)
+    plan = await part_repository.milestone_plan(session, escrow_id)
     if plan is None:
         raise PlanNotFound
     if plan.proposed_by == user_id:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from escrow import case_repository, repository
+from escrow import case_repository, part_repository, repository
 from escrow.errors import (
     AccountFrozen,
     EscrowNotFound,
@@ -16,7 +16,8 @@ from escrow.errors import (
     OnHold,
 )
 from escrow.lifecycle import MAY_ASK, OF_THE_WHOLE, EscrowAction, EscrowStatus, Ownership, Role
-from escrow.models import AssetVerification, Escrow, MilestoneEscrow, Part
+from escrow.milestone_models import MilestoneEscrow, Part
+from escrow.models import AssetVerification, Escrow
 from shared import audit, clock, deadlines, outbox, telemetry
 from shared.events.escrow import (
     EscrowCancelled,
@@ -102,7 +103,7 @@ async def lock_part_for(
     telemetry.bind_trade(escrow.root_offer_id)
     part: Part = escrow
     if position is not None:
-        part = await repository.milestone_at(session, escrow_id, position)
+        part = await part_repository.milestone_at(session, escrow_id, position)
     await check(session, part, action, user_id, role)
     return part
 
@@ -161,7 +162,7 @@ async def move(session: AsyncSession, part: Part, action: EscrowAction, **detail
     if before is EscrowStatus.DELIVERED:
         await deadlines.clear(session, part.id, RELEASE_BY)
     if isinstance(part, Escrow) and part.is_divided and action in OF_THE_WHOLE:
-        for milestone in await repository.parts(session, part):
+        for milestone in await part_repository.parts(session, part):
             if milestone.ended_at is None:
                 milestone.deliver_by, milestone.reason = part.deliver_by, part.reason
                 await move(session, milestone, action)

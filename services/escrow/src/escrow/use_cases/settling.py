@@ -4,7 +4,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from escrow import case_repository, postings, repository
+from escrow import case_repository, part_repository, postings, repository
 from escrow.errors import AlreadyConfirmed, ProviderDisagrees
 from escrow.lifecycle import (
     DISPUTE,
@@ -17,21 +17,14 @@ from escrow.lifecycle import (
     IntentKind,
     IntentState,
 )
-from escrow.models import (
-    MANY_ATTEMPTS,
-    Delivery,
-    Escrow,
-    Intent,
-    JobKind,
-    MilestoneEscrow,
-    Part,
-)
-from escrow.postings import Cause, Shares
+from escrow.milestone_models import Part
+from escrow.models import MANY_ATTEMPTS, Delivery, Escrow, Intent, JobKind
+from escrow.postings import Cause
 from escrow.rails import Refund, Transfer
-from escrow.use_cases import intents, moves
+from escrow.use_cases import intents, moves, outcomes
 from escrow.use_cases.post import post
 from shared import clock, deadlines, jobs
-from shared.events.escrow import EscrowDelivered, EscrowRefunded, EscrowReleased
+from shared.events.escrow import EscrowDelivered
 
 DISPUTE_ALERT = "dispute_alert"
 """The kind of deadline at which an undecided dispute is brought to staff's attention."""
@@ -118,7 +111,7 @@ async def release_if_payable(
 ) -> None:
     """Begin a payout that has waited for the seller's account."""
     await repository.lock(session, escrow_id)
-    part = await repository.part(session, escrow_id, milestone_id)
+    part = await part_repository.part(session, escrow_id, milestone_id)
     if is_waiting(part) and not await case_repository.is_held(session, escrow_id):
         await begin_release(session, part)
         moves.note(session, part, "escrow.release_begun", settling=part.settling)
@@ -130,23 +123,6 @@ async def waits_for_account(session: AsyncSession, part: Part) -> bool:
         return False
     tries = await intents.tries(session, IntentKind.RELEASE, part)
     return not tries or tries[-1].last_error in NOT_PAYABLE
-
-
-def shares(part: Part) -> Shares:
-    """Who gets what of the held amount, as agreed or as a moderator has split it."""
-    if part.to_buyer is None:
-        return Shares(0, postings.payout(part.amount, part.fee), part.fee)
-    return split(part, part.to_buyer)
-
-
-def split(part: Part, to_buyer: int) -> Shares:
-    """Who would get what if so many cents went back.
-
-    Raises:
-        ValueError: a side would get nothing.
-    """
-    rate = part.escrow.deal["terms"]["fee_basis_points"]
-    return postings.split(part.amount, to_buyer, rate, part.fee)
 
 
 async def begin_release(session: AsyncSession, part: Part) -> None:
@@ -161,7 +137,7 @@ async def begin_release(session: AsyncSession, part: Part) -> None:
         await await_payable(session, part)
         return
     assert account.account_id is not None
-    await intents.release(session, part, account.account_id, shares(part).to_seller)
+    await intents.release(session, part, account.account_id, outcomes.shares(part).to_seller)
 
 
 async def await_payable(session: AsyncSession, part: Part) -> None:
@@ -227,8 +203,8 @@ async def observe_transfer(session: AsyncSession, seen: Transfer, intent_id: UUI
     if seen.is_reversed or any(getattr(seen, name) != asked[name] for name in names):
         raise ProviderDisagrees(f"Transfer {seen.id} is not what intent {intent.id} asked for.")
     await _settle(session, intent, "paid")
-    part = await repository.part(session, escrow.id, intent.milestone_id)
-    due = shares(part)
+    part = await part_repository.part(session, escrow.id, intent.milestone_id)
+    due = outcomes.shares(part)
     await post(
         session,
         escrow,
@@ -241,7 +217,7 @@ async def observe_transfer(session: AsyncSession, seen: Transfer, intent_id: UUI
     is_awarded = part.status is EscrowStatus.DISPUTED
     action = EscrowAction.AWARD_SELLER if is_awarded else EscrowAction.RELEASE
     await moves.move(session, part, action, paid=seen.amount, fee=due.fee)
-    await _conclude(session, part)
+    await outcomes.conclude(session, part)
 
 
 async def observe_refund(session: AsyncSession, seen: Refund, intent_id: UUID) -> None:
@@ -265,7 +241,7 @@ async def observe_refund(session: AsyncSession, seen: Refund, intent_id: UUID) -
         if intent.kind is IntentKind.RETURN:
             await _return(session, escrow, seen)
         else:
-            part = await repository.part(session, escrow.id, intent.milestone_id)
+            part = await part_repository.part(session, escrow.id, intent.milestone_id)
             await _end(session, part, seen)
 
 
@@ -297,7 +273,7 @@ async def _end(session: AsyncSession, part: Part, seen: Refund) -> None:
     is_awarded = part.status is EscrowStatus.DISPUTED
     action = EscrowAction.AWARD_BUYER if is_awarded else EscrowAction.REFUND
     await moves.move(session, part, action, reason=part.reason)
-    await _conclude(session, part)
+    await outcomes.conclude(session, part)
 
 
 async def _pay_the_rest(session: AsyncSession, part: Part, seen: Refund) -> None:
@@ -306,45 +282,6 @@ async def _pay_the_rest(session: AsyncSession, part: Part, seen: Refund) -> None
     part.payout_due_at = await clock.now(session)
     await begin_release(session, part)
     moves.note(session, part, "escrow.split_refunded", refund=seen.id, amount=seen.amount)
-
-
-async def _conclude(session: AsyncSession, part: Part) -> None:
-    """Tell that the escrow has ended; the last milestone to end ends it."""
-    escrow = part.escrow
-    total, references = await outcome(session, escrow)
-    if isinstance(part, MilestoneEscrow):
-        if any(one.ended_at is None for one in await repository.parts(session, escrow)):
-            return
-        escrow.reason = None if total.to_seller else part.reason
-        action = EscrowAction.FINISH if total.to_seller else EscrowAction.REFUND
-        await moves.move(session, escrow, action)
-    is_released = escrow.status is EscrowStatus.RELEASED
-    await moves.tell(
-        session,
-        EscrowReleased if is_released else EscrowRefunded,
-        escrow,
-        paid_to_seller=total.to_seller,
-        refunded_to_buyer=total.to_buyer,
-        fee=total.fee,
-        references=references,
-        reason=None if is_released else escrow.reason,
-    )
-
-
-async def outcome(session: AsyncSession, escrow: Escrow) -> tuple[Shares, list[str]]:
-    """What all parts of an escrow have come to so far, and the provider's objects of it."""
-    moved = {IntentKind.RELEASE: 0, IntentKind.REFUND: 0}
-    references = []
-    for intent in await repository.settled(session, escrow.id):
-        moved[intent.kind] += intent.amount or 0
-        references.append(intent.object_id or "")
-    paid = [
-        part
-        for part in await repository.parts(session, escrow)
-        if part.status is EscrowStatus.RELEASED
-    ]
-    fee = sum(shares(part).fee for part in paid)
-    return Shares(moved[IntentKind.REFUND], moved[IntentKind.RELEASE], fee), references
 
 
 async def _resolve_dispute(session: AsyncSession, part: Part) -> None:

@@ -7,7 +7,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from escrow import repository
 from escrow.errors import ReclaimNotOpen
 from escrow.lifecycle import DeliveryStatus, EscrowAction, EscrowStatus
-from escrow.models import Escrow, Part
+from escrow.milestone_models import Part
+from escrow.models import Escrow
 from escrow.use_cases import disputes, holds, moves, paying, settling
 from shared import clock, telemetry
 from shared.events.identity import AssetTransferObserved
