@@ -290,6 +290,22 @@ async def test_agreement_and_payment_at_once_leave_a_whole_trade_or_a_divided_on
     await check_invariants(desk)
 
 
+async def test_agreement_and_another_proposal_at_once_agree_to_one_of_them(
+    desk: "Desk", trade: "Trade"
+) -> None:
+    escrow_id = await desk.open(trade, work=False)
+    await propose(desk, trade.seller_id, escrow_id)
+    halves = [{"title": "First", "amount": 225_000}, {"title": "Second", "amount": 225_000}]
+    agreed, proposed = await asyncio.gather(
+        accept(desk, trade.buyer_id, escrow_id),
+        propose(desk, trade.seller_id, escrow_id, halves),
+    )
+    assert (agreed.status_code, proposed.status_code, len(await states(desk))) in {
+        (200, 409, 3),
+        (409, 200, 0),
+    }
+
+
 async def test_milestones_are_settled_one_by_one_and_the_last_ends_the_trade(
     desk: "Desk", trade: "Trade"
 ) -> None:
@@ -477,6 +493,9 @@ async def test_a_refund_and_a_payout_of_two_milestones_run_at_once(
     assert await states(desk) == ["RELEASED", "REFUNDED", "FUNDS_HELD"]
     assert sorted(await moved(desk, escrow_id)) == sorted([*HELD, *released(1), *refunded(149_980)])
     await check_invariants(desk)
+    await desk.database.rows("UPDATE intents SET amount = amount + 1 WHERE kind = 'refund'")
+    [broken] = await desk.database.rows((INVARIANTS / "I06-release-xor.sql").read_text())
+    assert (broken["received"], broken["going_out"]) == (149_980, 149_981)
 
 
 async def test_a_refund_that_fails_leaves_only_its_milestone_open(

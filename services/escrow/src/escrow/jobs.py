@@ -195,9 +195,8 @@ class StripeJobs:
         named = job.payload.get("milestone_id")
         milestone_id = None if named is None else UUID(named)
         async with self._sessions() as session:
-            if not settling.is_waiting(
-                await part_repository.part(session, escrow_id, milestone_id)
-            ):
+            part = await part_repository.part(session, escrow_id, milestone_id)
+            if not settling.is_waiting(part):
                 return _nothing
             account = await payout_accounts.find(session, seller_id)
             is_frozen = await payout_accounts.is_frozen(session, seller_id)

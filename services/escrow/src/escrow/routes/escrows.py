@@ -68,9 +68,8 @@ class _Ready(Exception):
 
 async def _views(session: AsyncSession, escrows: Sequence[Escrow]) -> list[schemas.EscrowView]:
     deliveries = await repository.deliveries_of(session, [escrow.id for escrow in escrows])
-    divided = await part_repository.milestones(
-        session, [one.id for one in escrows if one.is_divided]
-    )
+    divided_ids = [escrow.id for escrow in escrows if escrow.is_divided]
+    divided = await part_repository.milestones(session, divided_ids)
     unpaid = [escrow for escrow in escrows if escrow.status is EscrowStatus.AWAIT_FUNDS]
     checks = await repository.verifications(session, [(e.seller_id, e.game_id) for e in unpaid])
     owners = {
