@@ -529,6 +529,33 @@ async def test_every_milestone_that_waits_is_paid_when_the_seller_can_be(
     assert len(await desk.provider.objects("transfer")) == 2
 
 
+async def test_a_payout_that_the_account_refuses_is_made_again_for_its_milestone(
+    desk: "Desk", trade: "Trade"
+) -> None:
+    escrow_id = await funded(desk, trade)
+    await desk.make_payable(trade.seller_id)
+    account = await desk.provider.only("account")
+    await desk.provider.say("account", account["id"], is_active=False)
+    await deliver(desk, trade, escrow_id, 2)
+    await confirm(desk, trade, escrow_id, 2)
+    await desk.work()
+    assert (await states(desk), await settling(desk)) == (
+        ["FUNDS_HELD", "DELIVERED", "FUNDS_HELD"],
+        [None] * 3,
+    )
+    await desk.provider.say("account", account["id"], is_active=True)
+    await desk.work_later()
+    assert await states(desk) == ["FUNDS_HELD", "RELEASED", "FUNDS_HELD"]
+    tries = await desk.database.rows(
+        "SELECT business_key, state FROM intents WHERE kind = 'release' ORDER BY id"
+    )
+    assert [tuple(row.values()) for row in tries] == [
+        (f"release:{escrow_id}:m2:1", "FAILED"),
+        (f"release:{escrow_id}:m2:2", "SETTLED"),
+    ]
+    assert await moved(desk, escrow_id) == [*HELD, *released(2)]
+
+
 async def test_silence_decides_for_each_milestone_by_itself(
     desk: "Desk", trade: "Trade", clock: "Clock"
 ) -> None:

@@ -164,7 +164,8 @@ async def move(session: AsyncSession, part: Part, action: EscrowAction, **detail
     if isinstance(part, Escrow) and part.is_divided and action in OF_THE_WHOLE:
         for milestone in await part_repository.parts(session, part):
             if milestone.ended_at is None:
-                milestone.deliver_by, milestone.reason = part.deliver_by, part.reason
+                milestone.deliver_by = milestone.deliver_by or part.deliver_by
+                milestone.reason = part.reason
                 await move(session, milestone, action)
     note(session, part, f"escrow.{part.status.value.lower()}", from_=before.value, **details)
     # The change is checked by the database before the fact is recorded.
