@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from contracts.lifecycle import CONTRACT
-from escrow.lifecycle import DISPUTE, ESCROW
+from escrow.lifecycle import DISPUTE, ESCROW, MILESTONE
 from listings.lifecycle import LISTING, OFFER
 
 FILE = Path(__file__).parents[2] / "deploy/postgres/invariants/I19-legal-transition.sql"
@@ -14,6 +14,7 @@ LIFECYCLES: dict[str, Any] = {
     "dispute": DISPUTE,
     "escrow": ESCROW,
     "listing": LISTING,
+    "milestone": MILESTONE,
     "offer": OFFER,
 }
 

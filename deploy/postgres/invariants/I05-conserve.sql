@@ -4,8 +4,13 @@ WITH ledger AS (
         sum(amount) FILTER (WHERE amount > 0) AS funded
     FROM escrow.ledger_entries WHERE account = 'escrow:held' GROUP BY escrow_id, currency
 ), gone AS (
-    SELECT escrow_id, sum(amount) AS amount FROM escrow.intents
-    WHERE kind = 'refund' AND state = 'SETTLED' GROUP BY escrow_id
+    SELECT escrow_id, sum(amount) AS amount FROM (
+        SELECT i.escrow_id, i.amount FROM escrow.intents i
+        LEFT JOIN escrow.milestone_escrows m ON m.id = i.milestone_id
+        WHERE i.kind = 'refund' AND i.state = 'SETTLED' AND m.ended_at IS NULL
+        UNION ALL
+        SELECT escrow_id, amount FROM escrow.milestone_escrows WHERE ended_at IS NOT NULL
+    ) AS leg GROUP BY escrow_id
 ), expected AS (
     SELECT e.id, e.currency, e.status,
         CASE WHEN e.status IN ('AWAIT_FUNDS', 'CANCELLED') THEN 0 ELSE e.amount END AS funded,

@@ -8,6 +8,7 @@ from escrow.lifecycle import (
     ESCROW,
     INTENT,
     MAY_ASK,
+    MILESTONE,
     PAYMENT_RANK,
     EscrowAction,
     EscrowStatus,
@@ -20,6 +21,7 @@ from shared.lifecycle import IllegalMove
 
 README = Path(__file__).parents[1] / "README.md"
 LEGAL = {
+    ("AWAIT_FUNDS", "plan", "AWAIT_FUNDS"),
     ("AWAIT_FUNDS", "fund", "FUNDS_HELD"),
     ("AWAIT_FUNDS", "cancel", "CANCELLED"),
     ("FUNDS_HELD", "deliver", "DELIVERED"),
@@ -36,7 +38,9 @@ LEGAL = {
     ("FUNDS_HELD", "charge_back", "REFUNDED"),
     ("DELIVERED", "charge_back", "REFUNDED"),
     ("DISPUTED", "charge_back", "REFUNDED"),
+    ("FUNDS_HELD", "finish", "RELEASED"),
 }
+OF_THE_WHOLE_ALONE = {"plan", "finish"}
 
 
 @pytest.mark.parametrize("state", EscrowStatus)
@@ -51,16 +55,28 @@ def test_an_escrow_makes_only_the_legal_moves(state: EscrowStatus, action: Escro
     assert refusal.value.extra == {"state": state.value}
 
 
+@pytest.mark.parametrize("state", EscrowStatus)
+@pytest.mark.parametrize("action", EscrowAction)
+def test_a_milestone_makes_the_moves_of_a_small_escrow(
+    state: EscrowStatus, action: EscrowAction
+) -> None:
+    legal = {(a, b): c for a, b, c in LEGAL if b not in OF_THE_WHOLE_ALONE}
+    if (state.value, action.value) in legal:
+        assert MILESTONE.after(state, action).value == legal[state.value, action.value]
+        return
+    with pytest.raises(IllegalMove, match=r"^The milestone is ") as refusal:
+        MILESTONE.after(state, action)
+    assert refusal.value.extra == {"state": state.value}
+
+
 def test_money_that_has_left_ends_an_escrow() -> None:
-    assert ESCROW.terminal() == {
-        EscrowStatus.RELEASED,
-        EscrowStatus.REFUNDED,
-        EscrowStatus.CANCELLED,
-    }
+    ends = {EscrowStatus.RELEASED, EscrowStatus.REFUNDED, EscrowStatus.CANCELLED}
+    assert ESCROW.terminal() == MILESTONE.terminal() == ends
 
 
 def test_each_side_may_ask_only_for_what_costs_itself() -> None:
     assert {
+        EscrowAction.PLAN: {Role.BUYER, Role.SELLER},
         EscrowAction.FUND: {Role.BUYER},
         EscrowAction.CANCEL: {Role.BUYER},
         EscrowAction.DELIVER: {Role.SELLER},
@@ -74,6 +90,7 @@ def test_each_side_may_ask_only_for_what_costs_itself() -> None:
         EscrowAction.WITHDRAW_UNDELIVERED: {Role.BUYER, Role.SELLER},
         EscrowAction.WITHDRAW_DELIVERED: {Role.BUYER, Role.SELLER},
         EscrowAction.CHARGE_BACK: set(),
+        EscrowAction.FINISH: set(),
     } == MAY_ASK
 
 
@@ -97,5 +114,6 @@ def test_a_payment_is_only_ever_seen_moving_up() -> None:
 
 def test_the_readme_shows_what_the_code_does() -> None:
     said = README.read_text()
-    assert f"```mermaid\n{ESCROW.mermaid()}\n```" in said
+    for lifecycle in (ESCROW, MILESTONE):
+        assert f"```mermaid\n{lifecycle.mermaid()}\n```" in said
     assert all(f"`{account.value}`" in said for account in Account)

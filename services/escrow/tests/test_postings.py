@@ -46,6 +46,40 @@ def test_payout_and_fee_are_the_whole_amount(amount: int, basis_points: int) -> 
     assert all(entry.amount for entry in entries)
 
 
+parts = st.lists(st.integers(min_value=50, max_value=MAX_CENTS // 20), min_size=2, max_size=20)
+
+
+@given(parts, st.integers(0, 9_999))
+def test_the_fees_of_milestones_are_the_stamped_fee_to_the_cent(
+    amounts: list[int], basis_points: int
+) -> None:
+    fee = fee_cents(sum(amounts), basis_points)
+    fees = postings.milestone_fees(amounts, fee)
+    assert sum(fees) == fee
+    for amount, part in zip(amounts, fees, strict=True):
+        # Each is its own share, less or more than one cent off.
+        assert abs(part * sum(amounts) - amount * fee) <= sum(amounts)
+        assert 0 <= part <= amount
+
+
+@given(parts, st.integers(0, 9_000), st.data())
+def test_a_split_milestone_bears_no_more_than_its_fee_and_sums_to_its_amount(
+    amounts: list[int], basis_points: int, data: st.DataObject
+) -> None:
+    fees = postings.milestone_fees(amounts, fee_cents(sum(amounts), basis_points))
+    place = data.draw(st.integers(0, len(amounts) - 1))
+    to_buyer = data.draw(st.integers(1, amounts[place] - 10))
+    shares = postings.split(amounts[place], to_buyer, basis_points, fees[place])
+    assert shares.to_buyer + shares.to_seller + shares.fee == amounts[place]
+    assert 0 <= shares.fee <= fees[place]
+    assert shares.to_seller > 0
+
+
+def test_the_fee_is_rounded_once_over_all_milestones() -> None:
+    assert postings.milestone_fees([100_020, 149_980, 200_000], 11_250) == [2_501, 3_749, 5_000]
+    assert postings.milestone_fees([50, 50, 50], 1) == [0, 1, 0]
+
+
 def test_four_thousand_five_hundred_dollars_to_the_cent() -> None:
     assert fee_cents(450_000, 250) == 11_250
     assert postings.payout(450_000, 11_250) == 438_750

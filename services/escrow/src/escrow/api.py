@@ -3,7 +3,7 @@
 from fastapi import FastAPI
 
 from escrow.rails.stripe import StripeRail
-from escrow.routes import disputes, escrows, holds, payout_accounts, webhooks
+from escrow.routes import disputes, escrows, holds, milestones, payout_accounts, webhooks
 from escrow.routes.outside import Outside
 from escrow.settings import Settings
 from shared import web
@@ -20,6 +20,7 @@ def create_app(
         "Bloxtr8 escrow",
         routers=[
             escrows.router,
+            milestones.router,
             disputes.router,
             holds.router,
             payout_accounts.router,

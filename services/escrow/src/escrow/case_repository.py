@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from escrow.errors import DisputeNotFound, HoldNotFound
 from escrow.lifecycle import DisputeStatus
+from escrow.milestone_models import MilestoneEscrow
 from escrow.models import Dispute, DisputeEvidence, Hold, Intent, LedgerEntry
 from escrow.postings import Account
 from shared.audit import AuditLog
@@ -23,11 +24,14 @@ async def dispute(session: AsyncSession, escrow_id: UUID, dispute_id: UUID) -> D
     return found
 
 
-async def active_dispute(session: AsyncSession, escrow_id: UUID) -> Dispute | None:
-    """The one that is neither resolved nor closed."""
+async def active_dispute(
+    session: AsyncSession, escrow_id: UUID, milestone_id: UUID | None = None
+) -> Dispute | None:
+    """The one, of the whole or of a milestone, that is neither resolved nor closed."""
     return await session.scalar(
         sa.select(Dispute)
         .where(Dispute.escrow_id == escrow_id, Dispute.status.in_(ACTIVE))
+        .where(Dispute.milestone_id.is_not_distinct_from(milestone_id))
         .execution_options(populate_existing=True)
     )
 
@@ -113,11 +117,14 @@ async def intents(session: AsyncSession, escrow_id: UUID) -> Sequence[Intent]:
 
 
 async def history(session: AsyncSession, escrow_id: UUID) -> Sequence[AuditLog]:
-    """Every change of an escrow, oldest first."""
+    """Every change of an escrow and its milestones, oldest first."""
+    milestones = sa.select(sa.cast(MilestoneEscrow.id, sa.Text)).where(
+        MilestoneEscrow.escrow_id == escrow_id
+    )
+    of_the_whole = (AuditLog.subject_type == "escrow") & (AuditLog.subject_id == str(escrow_id))
+    of_a_part = (AuditLog.subject_type == "milestone") & AuditLog.subject_id.in_(milestones)
     return (
         await session.scalars(
-            sa.select(AuditLog)
-            .where(AuditLog.subject_type == "escrow", AuditLog.subject_id == str(escrow_id))
-            .order_by(AuditLog.id)
+            sa.select(AuditLog).where(of_the_whole | of_a_part).order_by(AuditLog.id)
         )
     ).all()

@@ -71,6 +71,8 @@ class EvidenceView(View):
 class DisputeView(View):
     id: UUID
     escrow_id: UUID
+    milestone_id: UUID | None
+    """None when it is about the whole."""
     opened_by: UUID | None
     """None when silence after the delivery opened it."""
     opened_from: EscrowStatus
@@ -99,6 +101,7 @@ class PaymentView(View):
     """Something asked of the payment provider, and what became of it."""
 
     id: UUID
+    milestone_id: UUID | None
     kind: IntentKind
     state: IntentState
     amount: int | None

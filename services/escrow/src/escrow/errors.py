@@ -101,6 +101,61 @@ class OnHold(Conflict):
         super().__init__("Staff have stopped it; wait until they let it go on.", state=state)
 
 
+class MilestoneNotFound(NotFound):
+    code = "milestone-not-found"
+
+    def __init__(self, position: int) -> None:
+        super().__init__(f"This escrow has no milestone {position}.")
+
+
+class IsDivided(Conflict):
+    code = "is-divided"
+    title = "The trade is divided into milestones"
+
+    def __init__(self, escrow_id: UUID, state: str) -> None:
+        super().__init__(
+            f"Each is settled on its own: use /v1/escrows/{escrow_id}/milestones/{{position}}/…",
+            state=state,
+        )
+
+
+class PlanDoesNotFit(Invalid):
+    code = "milestone-plan-does-not-fit"
+
+
+class PlanNotFound(NotFound):
+    code = "milestone-plan-not-found"
+
+    def __init__(self) -> None:
+        super().__init__("Nobody has proposed milestones for this escrow.")
+
+
+class PlanChanged(Conflict):
+    code = "milestone-plan-changed"
+    title = "Other milestones have been proposed since"
+
+    def __init__(self, state: str, version: int) -> None:
+        super().__init__(
+            f"The newest proposal is version {version}; read it, then accept that one.", state=state
+        )
+
+
+class PlanAgreed(Conflict):
+    code = "milestone-plan-agreed"
+    title = "The milestones have been agreed"
+
+    def __init__(self, state: str) -> None:
+        super().__init__("They stand as both sides agreed to them.", state=state)
+
+
+class PaymentMade(Conflict):
+    code = "payment-made"
+    title = "A payment has been made"
+
+    def __init__(self, state: str) -> None:
+        super().__init__("The trade stays as it was when it was paid.", state=state)
+
+
 class HoldNotFound(NotFound):
     code = "hold-not-found"
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from escrow import case_repository, repository
+from escrow import case_repository, part_repository, repository
 from escrow.lifecycle import IntentAction, IntentKind
 from escrow.models import JobKind
 from escrow.rails import (
@@ -192,8 +192,11 @@ class StripeJobs:
     async def await_payable(self, job: Job) -> Finish:
         """Begin a confirmed payout as soon as the seller can be paid."""
         escrow_id, seller_id = UUID(job.payload["escrow_id"]), UUID(job.payload["seller_id"])
+        named = job.payload.get("milestone_id")
+        milestone_id = None if named is None else UUID(named)
         async with self._sessions() as session:
-            if not settling.is_waiting(await repository.escrow(session, escrow_id)):
+            part = await part_repository.part(session, escrow_id, milestone_id)
+            if not settling.is_waiting(part):
                 return _nothing
             account = await payout_accounts.find(session, seller_id)
             is_frozen = await payout_accounts.is_frozen(session, seller_id)
@@ -207,7 +210,7 @@ class StripeJobs:
             if await case_repository.is_held(session, escrow_id):
                 raise Postpone(again_seconds)
             await payout_accounts.note_payable(session, seller_id, is_payable=True)
-            await settling.release_if_payable(session, escrow_id)
+            await settling.release_if_payable(session, escrow_id, milestone_id)
 
         return finish
 
@@ -244,7 +247,8 @@ def _fail(intent_id: UUID, kind: IntentKind, refusal: Refused) -> Finish:
             assert intent.escrow_id is not None
             escrow = await repository.lock(session, intent.escrow_id)
             await payout_accounts.note_payable(session, escrow.seller_id, is_payable=False)
-            await settling.await_payable(session, escrow)
+            part = await part_repository.part(session, escrow.id, intent.milestone_id)
+            await settling.await_payable(session, part)
 
     return finish
 

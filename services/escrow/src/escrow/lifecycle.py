@@ -17,6 +17,8 @@ class EscrowStatus(StrEnum):
 
 
 class EscrowAction(StrEnum):
+    PLAN = "plan"
+    """The sides agree to divide it into milestones."""
     FUND = "fund"
     CANCEL = "cancel"
     DELIVER = "deliver"
@@ -33,12 +35,15 @@ class EscrowAction(StrEnum):
     WITHDRAW_DELIVERED = "withdraw_delivered"
     CHARGE_BACK = "charge_back"
     """The bank has taken the payment back for good."""
+    FINISH = "finish"
+    """The last milestone has ended, and the seller was paid for one at least."""
 
 
 ESCROW = Lifecycle(
     "The escrow",
     initial=EscrowStatus.AWAIT_FUNDS,
     moves={
+        (EscrowStatus.AWAIT_FUNDS, EscrowAction.PLAN): EscrowStatus.AWAIT_FUNDS,
         (EscrowStatus.AWAIT_FUNDS, EscrowAction.FUND): EscrowStatus.FUNDS_HELD,
         (EscrowStatus.AWAIT_FUNDS, EscrowAction.CANCEL): EscrowStatus.CANCELLED,
         (EscrowStatus.FUNDS_HELD, EscrowAction.DELIVER): EscrowStatus.DELIVERED,
@@ -55,8 +60,25 @@ ESCROW = Lifecycle(
         (EscrowStatus.FUNDS_HELD, EscrowAction.CHARGE_BACK): EscrowStatus.REFUNDED,
         (EscrowStatus.DELIVERED, EscrowAction.CHARGE_BACK): EscrowStatus.REFUNDED,
         (EscrowStatus.DISPUTED, EscrowAction.CHARGE_BACK): EscrowStatus.REFUNDED,
+        (EscrowStatus.FUNDS_HELD, EscrowAction.FINISH): EscrowStatus.RELEASED,
     },
 )
+
+OF_THE_WHOLE = frozenset(
+    {EscrowAction.PLAN, EscrowAction.FUND, EscrowAction.CANCEL, EscrowAction.CHARGE_BACK}
+)
+"""What happens to a trade as one, also when it is divided into milestones."""
+
+MILESTONE: Lifecycle[EscrowStatus, EscrowAction] = Lifecycle(
+    "The milestone",
+    initial=ESCROW.initial,
+    moves={
+        (state, action): after
+        for (state, action), after in ESCROW.moves.items()
+        if action not in {EscrowAction.PLAN, EscrowAction.FINISH}
+    },
+)
+"""A milestone is a small escrow; its whole stays FUNDS_HELD until the last of them has ended."""
 
 
 class Role(StrEnum):
@@ -68,6 +90,7 @@ class Role(StrEnum):
 
 
 MAY_ASK: Mapping[EscrowAction, frozenset[Role]] = {
+    EscrowAction.PLAN: frozenset({Role.BUYER, Role.SELLER}),
     EscrowAction.FUND: frozenset({Role.BUYER}),
     EscrowAction.CANCEL: frozenset({Role.BUYER}),
     EscrowAction.DELIVER: frozenset({Role.SELLER}),
@@ -81,6 +104,7 @@ MAY_ASK: Mapping[EscrowAction, frozenset[Role]] = {
     EscrowAction.WITHDRAW_UNDELIVERED: frozenset({Role.BUYER, Role.SELLER}),
     EscrowAction.WITHDRAW_DELIVERED: frozenset({Role.BUYER, Role.SELLER}),
     EscrowAction.CHARGE_BACK: frozenset(),
+    EscrowAction.FINISH: frozenset(),
 }
 """Whose word starts a move; money itself moves only when the provider says so."""
 

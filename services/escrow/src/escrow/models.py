@@ -9,8 +9,10 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
 from escrow.lifecycle import (
+    ESCROW,
     DeliveryStatus,
     DisputeStatus,
+    EscrowAction,
     EscrowStatus,
     HoldKind,
     IntentKind,
@@ -22,6 +24,7 @@ from escrow.postings import Account, Cause
 from shared.clock import clock
 from shared.database import Model, text_enum
 from shared.ids import new_id
+from shared.lifecycle import Lifecycle
 from shared.money import Currency, Rail
 
 
@@ -47,20 +50,45 @@ class Dated:
     updated_at: Mapped[datetime] = mapped_column(default=clock(), onupdate=clock())
 
 
-class Escrow(Dated, Model):
-    __tablename__ = "escrows"
+class Settled(Dated):
+    """What moves between the sides as one: an undivided escrow, or one milestone of a divided one.
+
+    Both have `escrow`, the trade it belongs to, and `milestone_id`, None for a whole escrow.
+    """
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
-    rail: Mapped[Rail] = mapped_column(text_enum(Rail))
     amount: Mapped[int]
     """Cents, as agreed."""
-    currency: Mapped[Currency] = mapped_column(text_enum(Currency))
     fee: Mapped[int]
     """Cents of the amount that the platform keeps, as stamped at acceptance."""
     status: Mapped[EscrowStatus] = mapped_column(text_enum(EscrowStatus))
     settling: Mapped[Settling | None] = mapped_column(text_enum(Settling))
     reason: Mapped[str | None]
     """Why it was refunded or cancelled."""
+    delivered_at: Mapped[datetime | None]
+    confirmed_at: Mapped[datetime | None]
+    """When the buyer confirmed; the payout may still have to wait for the seller's account."""
+    deliver_by: Mapped[datetime | None]
+    """From then on the buyer may take the money back, while nothing is delivered."""
+    release_by: Mapped[datetime | None]
+    """When silence after the delivery decides."""
+    payout_due_at: Mapped[datetime | None]
+    """When silence or a moderator made the payout due; it may have to wait for the account."""
+    to_buyer: Mapped[int | None]
+    """Cents that a split gives back; the seller's part is the rest."""
+    ended_at: Mapped[datetime | None]
+    version: Mapped[int] = mapped_column(default=1)
+
+
+class Escrow(Settled, Model):
+    __tablename__ = "escrows"
+    subject: ClassVar[str] = "escrow"
+    lifecycle: ClassVar[Lifecycle[EscrowStatus, EscrowAction]] = ESCROW
+
+    rail: Mapped[Rail] = mapped_column(text_enum(Rail))
+    currency: Mapped[Currency] = mapped_column(text_enum(Currency))
+    is_divided: Mapped[bool] = mapped_column(default=False)
+    """Its milestones are settled one by one, and end it together."""
     offer_id: Mapped[UUID]
     root_offer_id: Mapped[UUID]
     contract_id: Mapped[UUID] = mapped_column(unique=True)
@@ -74,21 +102,24 @@ class Escrow(Dated, Model):
     """Where the executed contract lies."""
     pay_by: Mapped[datetime]
     funded_at: Mapped[datetime | None]
-    delivered_at: Mapped[datetime | None]
-    confirmed_at: Mapped[datetime | None]
-    """When the buyer confirmed; the payout may still have to wait for the seller's account."""
-    deliver_by: Mapped[datetime | None]
-    """From then on the buyer may take the money back, while nothing is delivered."""
-    release_by: Mapped[datetime | None]
-    """When silence after the delivery decides."""
-    payout_due_at: Mapped[datetime | None]
-    """When silence or a moderator made the payout due; it may have to wait for the account."""
-    to_buyer: Mapped[int | None]
-    """Cents that a split gives back; the seller's part is the rest."""
     observed_transfer: Mapped[dict[str, Any] | None]
     """The game was seen with the buyer: `creator_id`, `creator_type`, `observed_at`."""
-    ended_at: Mapped[datetime | None]
-    version: Mapped[int] = mapped_column(default=1)
+
+    @property
+    def escrow(self) -> "Escrow":
+        return self
+
+    @property
+    def escrow_id(self) -> UUID:
+        return self.id
+
+    @property
+    def milestone_id(self) -> None:
+        return None
+
+    @property
+    def key(self) -> str:
+        return str(self.id)
 
 
 class StripeEscrow(Model):
@@ -114,6 +145,7 @@ class Intent(Dated, Model):
     business_key: Mapped[str] = mapped_column(unique=True)
     """What it is for, for example `release:{escrow}:1`; a new try by a person is a new number."""
     escrow_id: Mapped[UUID | None]
+    milestone_id: Mapped[UUID | None]
     user_id: Mapped[UUID | None]
     """Whose payout account, where it is for no escrow."""
     source_id: Mapped[UUID | None]
@@ -143,6 +175,7 @@ class Delivery(Dated, Model):
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     escrow_id: Mapped[UUID]
+    milestone_id: Mapped[UUID | None]
     offer_id: Mapped[UUID]
     contract_id: Mapped[UUID]
     title: Mapped[str]
@@ -159,6 +192,7 @@ class Dispute(Dated, Model):
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     escrow_id: Mapped[UUID]
+    milestone_id: Mapped[UUID | None]
     opened_by: Mapped[UUID | None]
     """None when silence opened it."""
     opened_from: Mapped[EscrowStatus] = mapped_column(text_enum(EscrowStatus))

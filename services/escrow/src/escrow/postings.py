@@ -3,8 +3,10 @@
 An amount is signed: positive is a credit (we owe more, or own less), negative a debit.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import accumulate, pairwise
 
 from shared.money import fee_cents
 
@@ -79,16 +81,29 @@ class Shares:
     fee: int
 
 
-def split(amount: int, to_buyer: int, fee_basis_points: int) -> Shares:
-    """Divide a held amount; the agreed rate is taken from the seller's part only.
+def milestone_fees(amounts: Sequence[int], fee: int) -> list[int]:
+    """Divide the stamped fee among the milestones: not a cent more or less in total.
+
+    Up to and including a milestone the fees are the stamped fee's share of the amounts so far,
+    rounded half up; what that adds is the milestone's own.
+    """
+    whole = sum(amounts)
+    _whole(fee, *amounts)
+    so_far = [(2 * fee * part + whole) // (2 * whole) for part in accumulate(amounts)]
+    return [after - before for before, after in pairwise([0, *so_far])]
+
+
+def split(amount: int, to_buyer: int, fee_basis_points: int, most: int) -> Shares:
+    """Divide a held amount; the agreed rate is taken from the seller's part only, and never more
+    than `most`, the fee on the whole of it.
 
     Raises:
         ValueError: a side would get nothing, or one of them is no whole number of cents.
     """
-    _whole(amount, to_buyer, fee_basis_points)
+    _whole(amount, to_buyer, fee_basis_points, most)
     if not 0 < to_buyer < amount:
         raise ValueError("Both sides of a split get something.")
-    fee = fee_cents(amount - to_buyer, fee_basis_points)
+    fee = min(fee_cents(amount - to_buyer, fee_basis_points), most)
     return Shares(to_buyer, payout(amount - to_buyer, fee), fee)
 
 

@@ -76,20 +76,6 @@ async def escrows_of(
     return (await session.scalars(wanted.order_by(Escrow.id.desc()).limit(limit))).all()
 
 
-async def waiting_for_payout(session: AsyncSession, seller_id: UUID) -> Sequence[UUID]:
-    """Escrows whose payout is due and has not begun."""
-    return (
-        await session.scalars(
-            sa.select(Escrow.id).where(
-                Escrow.seller_id == seller_id,
-                Escrow.status.in_((EscrowStatus.DELIVERED, EscrowStatus.DISPUTED)),
-                sa.or_(Escrow.confirmed_at.is_not(None), Escrow.payout_due_at.is_not(None)),
-                Escrow.settling.is_(None),
-            )
-        )
-    ).all()
-
-
 async def intent(session: AsyncSession, intent_id: UUID) -> Intent | None:
     return await session.get(Intent, intent_id, populate_existing=True)
 
@@ -107,12 +93,15 @@ async def lock_intent(session: AsyncSession, intent_id: UUID) -> Intent:
     return found
 
 
-async def intents(session: AsyncSession, kind: IntentKind, *, escrow_id: UUID) -> Sequence[Intent]:
-    """The tries of one kind for an escrow, oldest first."""
+async def intents(
+    session: AsyncSession, kind: IntentKind, *, escrow_id: UUID, milestone_id: UUID | None = None
+) -> Sequence[Intent]:
+    """The tries of one kind for a whole escrow or one milestone, oldest first."""
     return (
         await session.scalars(
             sa.select(Intent)
             .where(Intent.kind == kind, Intent.escrow_id == escrow_id)
+            .where(Intent.milestone_id.is_not_distinct_from(milestone_id))
             .order_by(Intent.id)
         )
     ).all()
@@ -142,11 +131,16 @@ async def stripe_escrow(session: AsyncSession, escrow_id: UUID) -> StripeEscrow 
     return await session.scalar(sa.select(StripeEscrow).where(StripeEscrow.escrow_id == escrow_id))
 
 
-async def deliveries(session: AsyncSession, escrow_id: UUID) -> Sequence[Delivery]:
-    """Oldest first."""
+async def deliveries(
+    session: AsyncSession, escrow_id: UUID, milestone_id: UUID | None = None
+) -> Sequence[Delivery]:
+    """What was delivered as a whole, or for one milestone, oldest first."""
     return (
         await session.scalars(
-            sa.select(Delivery).where(Delivery.escrow_id == escrow_id).order_by(Delivery.id)
+            sa.select(Delivery)
+            .where(Delivery.escrow_id == escrow_id)
+            .where(Delivery.milestone_id.is_not_distinct_from(milestone_id))
+            .order_by(Delivery.id)
         )
     ).all()
 

@@ -8,10 +8,12 @@ from uuid import UUID
 from pydantic import Field, StringConstraints
 
 from escrow.lifecycle import DeliveryStatus, EscrowStatus, Ownership, Settling
+from escrow.milestone_models import MilestoneEscrow, MilestonePlan
 from escrow.models import Delivery, Escrow, LedgerEntry, LedgerTransaction
 from escrow.postings import Account, Cause
-from escrow.use_cases.settling import is_waiting, shares
-from shared.money import Currency, Rail
+from escrow.use_cases.outcomes import shares
+from escrow.use_cases.settling import is_waiting
+from shared.money import MAX_CENTS, Currency, Rail
 from shared.web import RequestBody, View
 
 
@@ -30,8 +32,86 @@ class Refund(RequestBody):
     reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
 
 
+MOST_MILESTONES = 20
+
+
+class ProposedMilestone(RequestBody):
+    title: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=120)]
+    amount: Annotated[int, Field(strict=True, ge=50, le=MAX_CENTS)]
+    """Cents; together they are the escrow's amount."""
+
+
+class ProposeMilestones(RequestBody):
+    milestones: Annotated[list[ProposedMilestone], Field(min_length=2, max_length=MOST_MILESTONES)]
+
+
+class AcceptMilestones(RequestBody):
+    version: Annotated[int, Field(strict=True, ge=1)]
+    """Of the proposal that was read."""
+
+
+class MilestoneView(View):
+    id: UUID
+    position: int
+    title: str
+    amount: int
+    fee: int
+    """Kept by the platform when the seller is paid for it; the fees of all are the escrow's."""
+    payout: int
+    """What the seller gets."""
+    status: EscrowStatus
+    settling: Settling | None
+    waits_for: Literal["SELLER_PAYOUT_ACCOUNT"] | None
+    reason: str | None
+    delivered_at: datetime | None
+    confirmed_at: datetime | None
+    deliver_by: datetime | None
+    release_by: datetime | None
+    to_buyer: int | None
+    ended_at: datetime | None
+    version: int
+
+    @classmethod
+    def of(cls, milestone: MilestoneEscrow) -> Self:
+        computed = {
+            "payout": shares(milestone).to_seller,
+            "waits_for": "SELLER_PAYOUT_ACCOUNT" if is_waiting(milestone) else None,
+        }
+        own = {name: getattr(milestone, name) for name in cls.model_fields if name not in computed}
+        return cls.model_validate(own | computed)
+
+
+class PlannedMilestone(View):
+    title: str
+    amount: int
+
+
+class MilestonePlanView(View):
+    version: int
+    proposed_by: UUID
+    milestones: list[PlannedMilestone]
+    agreed_at: datetime | None
+    updated_at: datetime
+
+
+class MilestonesView(View):
+    plan: MilestonePlanView | None
+    """What was proposed last."""
+    milestones: list[MilestoneView]
+    """None until it is agreed; until then the trade is whole."""
+
+    @classmethod
+    def of(cls, plan: MilestonePlan | None, milestones: Sequence[MilestoneEscrow]) -> Self:
+        return cls(
+            plan=None if plan is None else MilestonePlanView.model_validate(plan),
+            milestones=[MilestoneView.of(milestone) for milestone in milestones],
+        )
+
+
 class DeliveryView(View):
     id: UUID
+    milestone_id: UUID | None
+    """None when the game was delivered as a whole."""
     title: str
     description: str
     status: DeliveryStatus
@@ -76,19 +156,26 @@ class EscrowView(View):
     """What a split gives back to the buyer."""
     ended_at: datetime | None
     deliveries: list[DeliveryView]
+    milestones: list[MilestoneView]
+    """Settled one by one instead of the whole; none when the trade is not divided."""
     version: int
     created_at: datetime
     updated_at: datetime
 
     @classmethod
     def of(
-        cls, escrow: Escrow, deliveries: Sequence[Delivery], ownership: Ownership | None
+        cls,
+        escrow: Escrow,
+        deliveries: Sequence[Delivery],
+        ownership: Ownership | None,
+        milestones: Sequence[MilestoneEscrow],
     ) -> Self:
         computed = {
             "payout": shares(escrow).to_seller,
             "waits_for": "SELLER_PAYOUT_ACCOUNT" if is_waiting(escrow) else None,
             "ownership": ownership,
             "deliveries": [DeliveryView.model_validate(delivery) for delivery in deliveries],
+            "milestones": [MilestoneView.of(milestone) for milestone in milestones],
         }
         own = {name: getattr(escrow, name) for name in cls.model_fields if name not in computed}
         return cls.model_validate(own | computed)

@@ -40,6 +40,21 @@ class EscrowFunded(_Escrow):
     funded_at: datetime
 
 
+class EscrowMilestoneChanged(_Escrow):
+    """A milestone as it now is; `amount` and `status` are those of the whole trade."""
+
+    topic: ClassVar[str] = "escrow.milestone_changed"
+
+    position: int
+    title: str
+    milestone_amount: Cents
+    milestone_fee: ZeroOrMoreCents
+    milestone_status: str
+    to_buyer: Cents | None = None
+    """What a moderator's split gives back of it."""
+    reason: str | None = None
+
+
 class EscrowDelivered(_Escrow):
     topic: ClassVar[str] = "escrow.delivered"
 

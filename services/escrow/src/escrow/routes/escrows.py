@@ -7,12 +7,13 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from escrow import repository, schemas
+from escrow import part_repository, repository, schemas
 from escrow.errors import (
     AccountFrozen,
     AlreadyConfirmed,
     CancelNotOpen,
     EscrowNotFound,
+    IsDivided,
     MoneyIsMoving,
     NotYourMove,
     OnHold,
@@ -45,6 +46,7 @@ COMMAND = (
     AccountFrozen,
     OwnSessionNeeded,
     OnHold,
+    IsDivided,
     MoneyIsMoving,
     IllegalMove,
     *idempotency.REFUSALS,
@@ -66,6 +68,8 @@ class _Ready(Exception):
 
 async def _views(session: AsyncSession, escrows: Sequence[Escrow]) -> list[schemas.EscrowView]:
     deliveries = await repository.deliveries_of(session, [escrow.id for escrow in escrows])
+    divided_ids = [escrow.id for escrow in escrows if escrow.is_divided]
+    divided = await part_repository.milestones(session, divided_ids)
     unpaid = [escrow for escrow in escrows if escrow.status is EscrowStatus.AWAIT_FUNDS]
     checks = await repository.verifications(session, [(e.seller_id, e.game_id) for e in unpaid])
     owners = {
@@ -73,7 +77,9 @@ async def _views(session: AsyncSession, escrows: Sequence[Escrow]) -> list[schem
         for escrow in unpaid
     }
     return [
-        schemas.EscrowView.of(escrow, deliveries[escrow.id], owners.get(escrow.id))
+        schemas.EscrowView.of(
+            escrow, deliveries[escrow.id], owners.get(escrow.id), divided.get(escrow.id, [])
+        )
         for escrow in escrows
     ]
 

@@ -2,12 +2,13 @@
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from escrow import case_repository, postings, repository
+from escrow import case_repository, part_repository, postings, repository
 from escrow.lifecycle import DISPUTE, ESCROW, DisputeAction, EscrowAction, EscrowStatus, HoldKind
 from escrow.models import Escrow, Hold
 from escrow.postings import Cause
 from escrow.rails import Chargeback
 from escrow.use_cases import moves
+from escrow.use_cases.outcomes import outcome
 from escrow.use_cases.post import post
 from escrow.use_cases.settling import DISPUTE_ALERT
 from shared import clock, deadlines, telemetry
@@ -42,26 +43,34 @@ async def lose(session: AsyncSession, seen: Chargeback) -> bool:
     """Post a chargeback that is lost, once; False while the trade's money is under way.
 
     Held money has gone back to the buyer, and nothing is asked of Stripe. Money that had left
-    already is the platform's loss. What fits neither stays frozen for staff.
+    already, all of it or for some milestones, is the platform's loss. What fits neither stays
+    frozen for staff.
     """
     escrow = await _lock(session, seen)
     hold = None if escrow is None else await _hold(session, escrow, seen)
     if escrow is None or hold is None or hold.lifted_at is not None:
         return True
-    if escrow.settling is not None:
+    parts = (escrow, *await part_repository.parts(session, escrow))
+    if any(part.settling is not None for part in parts):
         return False
     is_ended = escrow.status in ESCROW.terminal()
     if not await _fits(session, escrow, seen):
         log.error("chargeback.does_not_fit", escrow_id=str(escrow.id), dispute=seen.id)
         return True
-    await post(
-        session,
-        escrow,
-        Cause.CHARGEBACK_LOSS if is_ended else Cause.CHARGED_BACK,
-        (postings.chargeback_loss if is_ended else postings.charged_back)(seen.amount),
-        currency=escrow.currency.value,
-        reference=seen.id,
-    )
+    held = 0 if is_ended else await case_repository.held(session, escrow.id)
+    for cause, movement, amount in (
+        (Cause.CHARGED_BACK, postings.charged_back, held),
+        (Cause.CHARGEBACK_LOSS, postings.chargeback_loss, seen.amount - held),
+    ):
+        if amount:
+            await post(
+                session,
+                escrow,
+                cause,
+                movement(amount),
+                currency=escrow.currency.value,
+                reference=seen.id,
+            )
     await _lift(session, escrow, hold, seen)
     if is_ended:
         moves.note(session, escrow, "escrow.chargeback_lost", amount=seen.amount)
@@ -73,28 +82,32 @@ async def lose(session: AsyncSession, seen: Chargeback) -> bool:
 
 
 async def _end(session: AsyncSession, escrow: Escrow, seen: Chargeback) -> None:
-    dispute = await case_repository.active_dispute(session, escrow.id)
-    if dispute is not None:
-        now = await clock.now(session)
-        dispute.status = DISPUTE.after(dispute.status, DisputeAction.LAPSE)
-        dispute.resolved_at = now
-        await deadlines.clear(session, escrow.id, DISPUTE_ALERT)
+    for part in await part_repository.parts(session, escrow):
+        dispute = await case_repository.active_dispute(session, escrow.id, part.milestone_id)
+        if dispute is not None:
+            now = await clock.now(session)
+            dispute.status = DISPUTE.after(dispute.status, DisputeAction.LAPSE)
+            dispute.resolved_at = now
+            await deadlines.clear(session, part.id, DISPUTE_ALERT)
     escrow.reason = CHARGEBACK
+    total, _ = await outcome(session, escrow)
     await moves.move(session, escrow, EscrowAction.CHARGE_BACK, reason=escrow.reason)
     await moves.tell(
         session,
         EscrowRefunded,
         escrow,
-        paid_to_seller=0,
-        refunded_to_buyer=escrow.amount,
-        fee=0,
+        paid_to_seller=total.to_seller,
+        refunded_to_buyer=escrow.amount - total.to_seller - total.fee,
+        fee=total.fee,
         references=[seen.id],
         reason=escrow.reason,
     )
 
 
 async def _fits(session: AsyncSession, escrow: Escrow, seen: Chargeback) -> bool:
-    """Whether it is about the payment that funded the trade and, while held, about all of it."""
+    """Whether it is about the payment that funded the trade and, until the end, about all of it
+    that the buyer has not been given back.
+    """
     paid = await repository.stripe_escrow(session, escrow.id)
     if paid is None or escrow.funded_at is None or escrow.status is EscrowStatus.CANCELLED:
         return False
@@ -105,7 +118,8 @@ async def _fits(session: AsyncSession, escrow: Escrow, seen: Chargeback) -> bool
         return False
     if escrow.status in ESCROW.terminal():
         return 0 < seen.amount <= escrow.amount
-    return seen.amount == await case_repository.held(session, escrow.id)
+    total, _ = await outcome(session, escrow)
+    return seen.amount == escrow.amount - total.to_buyer
 
 
 async def _lock(session: AsyncSession, seen: Chargeback) -> Escrow | None:

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from escrow import case_repository, postings, repository
+from escrow import case_repository, part_repository, repository
 from escrow.errors import (
     AlreadyConfirmed,
     DisputeOver,
@@ -24,8 +24,9 @@ from escrow.lifecycle import (
     Resolution,
     Role,
 )
+from escrow.milestone_models import Part
 from escrow.models import Dispute, DisputeEvidence, Escrow
-from escrow.use_cases import intents, moves, settling
+from escrow.use_cases import intents, moves, outcomes, settling
 from shared import clock, deadlines, telemetry
 from shared.events.escrow import EscrowDisputed
 from shared.ids import new_id
@@ -47,6 +48,7 @@ async def ask(
     title: str,
     description: str,
     action: EscrowAction,
+    position: int | None = None,
 ) -> Dispute:
     """A side does not agree (DISPUTE), or the buyer refuses what was delivered (REJECT).
 
@@ -54,48 +56,50 @@ async def ask(
         AlreadyConfirmed: the payout is due.
         EscrowNotFound, NotYourMove, AccountFrozen, MoneyIsMoving, IllegalMove: see `lock_for`.
     """
-    escrow = await moves.lock_for(session, escrow_id, action, user_id)
+    part = await moves.lock_part_for(session, escrow_id, position, action, user_id)
     dispute = await open_for(
-        session, escrow, user_id, title=title, description=description, action=action
+        session, part, user_id, title=title, description=description, action=action
     )
     if action is EscrowAction.REJECT:
-        await _mark_deliveries(
-            session, escrow, from_=DeliveryStatus.DELIVERED, to=DeliveryStatus.REJECTED
+        await settling.mark_deliveries(
+            session, part, DeliveryStatus.DELIVERED, DeliveryStatus.REJECTED
         )
     return dispute
 
 
 async def open_for(
     session: AsyncSession,
-    escrow: Escrow,
+    part: Part,
     opened_by: UUID | None,
     *,
     title: str,
     description: str,
     action: EscrowAction,
 ) -> Dispute:
-    """Open a dispute of the locked escrow.
+    """Open a dispute of what is locked.
 
     Raises:
         AlreadyConfirmed: the payout is due.
     """
-    if settling.is_waiting(escrow):
-        raise AlreadyConfirmed(escrow.status.value)
+    if settling.is_waiting(part):
+        raise AlreadyConfirmed(part.status.value)
     now = await clock.now(session)
     dispute = Dispute(
         id=new_id(),
-        escrow_id=escrow.id,
+        escrow_id=part.escrow_id,
+        milestone_id=part.milestone_id,
         opened_by=opened_by,
-        opened_from=escrow.status,
+        opened_from=part.status,
         title=title,
         description=description,
         status=DISPUTE.initial,
     )
-    await moves.move(session, escrow, action, dispute=str(dispute.id))
+    await moves.move(session, part, action, dispute=str(dispute.id))
     session.add(dispute)
     await session.flush()
-    await deadlines.set(session, escrow.id, settling.DISPUTE_ALERT, now + ALERT_AFTER)
-    await moves.tell(session, EscrowDisputed, escrow, opened_by=opened_by, evidence_count=0)
+    await deadlines.set(session, part.id, settling.DISPUTE_ALERT, now + ALERT_AFTER)
+    if isinstance(part, Escrow):
+        await moves.tell(session, EscrowDisputed, part, opened_by=opened_by, evidence_count=0)
     return dispute
 
 
@@ -115,12 +119,12 @@ async def add_evidence(
         NotYourMove: the caller is no side of the trade.
         DisputeOver: it has been decided or taken back.
     """
-    escrow, dispute, role = await _find(session, escrow_id, dispute_id, user_id, is_staff=is_staff)
+    part, dispute, role = await _find(session, escrow_id, dispute_id, user_id, is_staff=is_staff)
     if role is Role.STAFF:
         raise NotYourMove("add evidence", (Role.BUYER.value, Role.SELLER.value))
     _still_open(dispute)
     session.add(DisputeEvidence(dispute_id=dispute.id, author_id=user_id, statement=statement))
-    moves.note(session, escrow, "escrow.evidence_added", dispute=str(dispute.id), by=role.value)
+    moves.note(session, part, "escrow.evidence_added", dispute=str(dispute.id), by=role.value)
     await session.flush()
     return dispute
 
@@ -134,12 +138,12 @@ async def take(
         EscrowNotFound, DisputeNotFound, NotYourMove: as they say.
         IllegalMove: it is being looked at, or over.
     """
-    escrow, dispute, role = await _find(session, escrow_id, dispute_id, user_id, is_staff=is_staff)
+    part, dispute, role = await _find(session, escrow_id, dispute_id, user_id, is_staff=is_staff)
     if role is not Role.STAFF:
         raise NotYourMove("take a dispute", (Role.STAFF.value,))
     dispute.status = DISPUTE.after(dispute.status, DisputeAction.TAKE)
     dispute.moderator_id = user_id
-    moves.note(session, escrow, "escrow.dispute_taken", dispute=str(dispute.id))
+    moves.note(session, part, "escrow.dispute_taken", dispute=str(dispute.id))
     await session.flush()
     return dispute
 
@@ -168,26 +172,26 @@ async def resolve(
     """
     is_refund = resolution is Resolution.REFUND
     action = EscrowAction.AWARD_BUYER if is_refund else EscrowAction.AWARD_SELLER
-    escrow = await moves.lock_for(session, escrow_id, action, user_id, is_staff=is_staff)
-    dispute = await case_repository.dispute(session, escrow_id, dispute_id)
+    part, dispute, role = await _find(session, escrow_id, dispute_id, user_id, is_staff=is_staff)
+    await moves.check(session, part, action, user_id, role)
     DISPUTE.after(dispute.status, DisputeAction.RESOLVE)
-    if await settling.waits_for_account(session, escrow):
-        raise AlreadyConfirmed(escrow.status.value)
-    _check_split(escrow, resolution, to_buyer)
-    refunds = await repository.intents(session, IntentKind.REFUND, escrow_id=escrow.id)
+    if await settling.waits_for_account(session, part):
+        raise AlreadyConfirmed(part.status.value)
+    _check_split(part, resolution, to_buyer)
+    refunds = await intents.tries(session, IntentKind.REFUND, part)
     has_begun = any(intent.state is IntentState.SETTLED for intent in refunds)
-    if has_begun and escrow.to_buyer is not None and escrow.to_buyer != to_buyer:
-        raise SplitBegun(escrow.status.value, escrow.to_buyer)
+    if has_begun and part.to_buyer is not None and part.to_buyer != to_buyer:
+        raise SplitBegun(part.status.value, part.to_buyer)
     dispute.resolution, dispute.reason, dispute.moderator_id = resolution, reason, user_id
-    escrow.to_buyer, escrow.reason, escrow.payout_due_at = to_buyer, reason, None
+    part.to_buyer, part.reason, part.payout_due_at = to_buyer, reason, None
     if is_refund or (to_buyer is not None and not has_begun):
-        await intents.refund(session, escrow)
+        await intents.refund(session, part)
     else:
-        escrow.payout_due_at = await clock.now(session)
-        await settling.begin_release(session, escrow)
+        part.payout_due_at = await clock.now(session)
+        await settling.begin_release(session, part)
     moves.note(
         session,
-        escrow,
+        part,
         "escrow.dispute_decided",
         dispute=str(dispute.id),
         resolution=resolution.value,
@@ -198,15 +202,15 @@ async def resolve(
     return dispute
 
 
-def _check_split(escrow: Escrow, resolution: Resolution, to_buyer: int | None) -> None:
+def _check_split(part: Part, resolution: Resolution, to_buyer: int | None) -> None:
     if (resolution is Resolution.SPLIT) != (to_buyer is not None):
         raise SplitDoesNotFit("to_buyer is for SPLIT, which needs it; leave it out otherwise.")
     if to_buyer is not None:
         try:
-            postings.split(escrow.amount, to_buyer, escrow.deal["terms"]["fee_basis_points"])
+            outcomes.split(part, to_buyer)
         except ValueError:
             raise SplitDoesNotFit(
-                f"to_buyer must leave both sides something of {escrow.amount} cents."
+                f"to_buyer must leave both sides something of {part.amount} cents."
             ) from None
 
 
@@ -219,9 +223,9 @@ async def withdraw(
         DisputeNotFound, DisputeOver: as they say.
         EscrowNotFound, NotYourMove, AccountFrozen, MoneyIsMoving, IllegalMove: see `lock_for`.
     """
-    _, dispute, role = await _find(session, escrow_id, dispute_id, user_id, is_staff=is_staff)
+    part, dispute, role = await _find(session, escrow_id, dispute_id, user_id, is_staff=is_staff)
     action = _RETURNS[dispute.opened_from]
-    escrow = await moves.lock_for(session, escrow_id, action, user_id, is_staff=is_staff)
+    await moves.check(session, part, action, user_id, role)
     _still_open(dispute)
     now = await clock.now(session)
     if role is Role.BUYER:
@@ -229,52 +233,45 @@ async def withdraw(
     else:
         dispute.seller_withdrew_at = now
     if dispute.buyer_withdrew_at is None or dispute.seller_withdrew_at is None:
-        moves.note(session, escrow, "escrow.withdrawal_offered", by=role.value)
+        moves.note(session, part, "escrow.withdrawal_offered", by=role.value)
         await session.flush()
         return dispute
     dispute.status = DISPUTE.after(dispute.status, DisputeAction.WITHDRAW)
     dispute.resolved_at = now
-    await deadlines.clear(session, escrow.id, settling.DISPUTE_ALERT)
-    await moves.move(session, escrow, action, dispute=str(dispute.id))
-    if escrow.status is EscrowStatus.DELIVERED:
-        await _mark_deliveries(
-            session, escrow, from_=DeliveryStatus.REJECTED, to=DeliveryStatus.DELIVERED
+    await deadlines.clear(session, part.id, settling.DISPUTE_ALERT)
+    await moves.move(session, part, action, dispute=str(dispute.id))
+    if part.status is EscrowStatus.DELIVERED:
+        await settling.mark_deliveries(
+            session, part, DeliveryStatus.REJECTED, DeliveryStatus.DELIVERED
         )
-        await moves.await_answer(session, escrow)
+        await moves.await_answer(session, part)
     else:
-        await moves.await_delivery(session, escrow)
+        await moves.await_delivery(session, part)
     await session.flush()
     return dispute
 
 
-async def alert(session: AsyncSession, escrow: Escrow) -> None:
+async def alert(session: AsyncSession, part: Part) -> None:
     """A dispute has been open for too long: staff are told, nothing moves."""
-    dispute = await case_repository.active_dispute(session, escrow.id)
+    dispute = await case_repository.active_dispute(session, part.escrow_id, part.milestone_id)
     if dispute is None:
         return
     dispute.alerted_at = await clock.now(session)
-    moves.note(session, escrow, "escrow.dispute_overdue", dispute=str(dispute.id))
-    log.error("dispute.overdue", escrow_id=str(escrow.id), dispute_id=str(dispute.id))
+    moves.note(session, part, "escrow.dispute_overdue", dispute=str(dispute.id))
+    log.error("dispute.overdue", escrow_id=str(part.escrow_id), dispute_id=str(dispute.id))
 
 
 async def _find(
     session: AsyncSession, escrow_id: UUID, dispute_id: UUID, user_id: UUID, *, is_staff: bool
-) -> tuple[Escrow, Dispute, Role]:
+) -> tuple[Part, Dispute, Role]:
+    """What is disputed, with its escrow locked."""
     escrow = await repository.lock(session, escrow_id)
     role = moves.role_of(escrow, user_id, is_staff=is_staff)
     telemetry.bind_trade(escrow.root_offer_id)
-    return escrow, await case_repository.dispute(session, escrow_id, dispute_id), role
+    dispute = await case_repository.dispute(session, escrow_id, dispute_id)
+    return await part_repository.part(session, escrow_id, dispute.milestone_id), dispute, role
 
 
 def _still_open(dispute: Dispute) -> None:
     if dispute.status not in case_repository.ACTIVE or dispute.resolution is not None:
         raise DisputeOver(dispute.status.value)
-
-
-async def _mark_deliveries(
-    session: AsyncSession, escrow: Escrow, *, from_: DeliveryStatus, to: DeliveryStatus
-) -> None:
-    for delivery in await repository.deliveries(session, escrow.id):
-        if delivery.status is from_:
-            delivery.status = to
-    await session.flush()

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from escrow import case_repository, repository
 from escrow.errors import HoldLifted, NotYourMove
 from escrow.lifecycle import ESCROW, HoldKind, Role
+from escrow.milestone_models import Part
 from escrow.models import Escrow, Hold
 from escrow.use_cases import moves
 from shared import clock, deadlines, telemetry
@@ -69,11 +70,11 @@ async def lift(
     return hold
 
 
-async def put_off(session: AsyncSession, escrow: Escrow, kind: str) -> bool:
+async def put_off(session: AsyncSession, part: Part, kind: str) -> bool:
     """Whether a deadline that is due must wait because the escrow is held."""
-    if not await case_repository.is_held(session, escrow.id):
+    if not await case_repository.is_held(session, part.escrow_id):
         return False
-    await deadlines.set(session, escrow.id, kind, await clock.now(session) + LOOK_AGAIN_AFTER)
+    await deadlines.set(session, part.id, kind, await clock.now(session) + LOOK_AGAIN_AFTER)
     return True
 
 

@@ -4,6 +4,7 @@ What the end of an intent means for its escrow is decided by `observe` (the prov
 and by `no_effect` (it has certainly not).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -11,9 +12,10 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from escrow import repository
+from escrow import part_repository, repository
 from escrow.errors import ProviderDisagrees
 from escrow.lifecycle import INTENT, IntentAction, IntentKind, IntentState, Settling
+from escrow.milestone_models import Part
 from escrow.models import MANY_ATTEMPTS, Escrow, Intent, JobKind, StripeEscrow
 from escrow.rails import ObjectKind
 from escrow.use_cases import moves
@@ -59,20 +61,22 @@ async def fund(session: AsyncSession, escrow: Escrow) -> Intent:
     )
 
 
-async def release(session: AsyncSession, escrow: Escrow, account_id: str, amount: int) -> Intent:
+async def release(session: AsyncSession, part: Part, account_id: str, amount: int) -> Intent:
     """Ask for the payout of so many cents to the seller's account."""
+    escrow = part.escrow
     paid, source = await _held(session, escrow)
     await _stay_within(session, source, amount)
-    number = len(await repository.intents(session, IntentKind.RELEASE, escrow_id=escrow.id)) + 1
+    number = len(await tries(session, IntentKind.RELEASE, part)) + 1
     intent_id = new_id()
-    escrow.settling = Settling.RELEASE if escrow.to_buyer is None else Settling.SPLIT
+    part.settling = Settling.RELEASE if part.to_buyer is None else Settling.SPLIT
     return await _write(
         session,
         escrow,
         Intent(
             id=intent_id,
             kind=IntentKind.RELEASE,
-            business_key=f"release:{escrow.id}:{number}",
+            milestone_id=part.milestone_id,
+            business_key=f"release:{part.key}:{number}",
             source_id=source.id,
             amount=amount,
             currency=escrow.currency.value,
@@ -88,17 +92,23 @@ async def release(session: AsyncSession, escrow: Escrow, account_id: str, amount
     )
 
 
-async def refund(session: AsyncSession, escrow: Escrow) -> Intent:
+async def refund(session: AsyncSession, part: Part) -> Intent:
     """Ask that the held amount goes back to the buyer, or the buyer's part of a split."""
-    amount = escrow.amount if escrow.to_buyer is None else escrow.to_buyer
+    escrow = part.escrow
+    amount = part.amount if part.to_buyer is None else part.to_buyer
     _, source = await _held(session, escrow)
     await _stay_within(session, source, amount)
-    number = len(await repository.intents(session, IntentKind.REFUND, escrow_id=escrow.id)) + 1
-    escrow.settling = Settling.REFUND if escrow.to_buyer is None else Settling.SPLIT
-    return await _write(
-        session,
-        escrow,
-        _back(escrow, source, IntentKind.REFUND, f"refund:{escrow.id}:{number}", amount),
+    number = len(await tries(session, IntentKind.REFUND, part)) + 1
+    part.settling = Settling.REFUND if part.to_buyer is None else Settling.SPLIT
+    intent = _back(escrow, source, IntentKind.REFUND, f"refund:{part.key}:{number}", amount)
+    intent.milestone_id = part.milestone_id
+    return await _write(session, escrow, intent)
+
+
+async def tries(session: AsyncSession, kind: IntentKind, part: Part) -> Sequence[Intent]:
+    """What was asked for so far to settle it, oldest first."""
+    return await repository.intents(
+        session, kind, escrow_id=part.escrow_id, milestone_id=part.milestone_id
     )
 
 
@@ -252,9 +262,9 @@ async def adopt(session: AsyncSession, escrow: Escrow, intent: Intent, object_id
             session.add(StripeEscrow(escrow_id=escrow.id, payment_intent_id=object_id))
         case IntentKind.FUND if escrow.funded_at is None and paid is not None:
             paid.payment_intent_id = object_id
-        case IntentKind.RELEASE if paid is not None:
+        case IntentKind.RELEASE if paid is not None and intent.milestone_id is None:
             paid.transfer_id = object_id
-        case IntentKind.REFUND if paid is not None:
+        case IntentKind.REFUND if paid is not None and intent.milestone_id is None:
             paid.refund_id = object_id
     await session.flush()
 
@@ -269,9 +279,10 @@ async def no_effect(
     intent.state = INTENT.after(intent.state, action)
     intent.last_error = code
     is_settling = intent.kind in {IntentKind.RELEASE, IntentKind.REFUND}
+    part = await part_repository.part(session, escrow.id, intent.milestone_id)
     if is_settling:
-        escrow.settling = None
-    moves.note(session, escrow, f"escrow.{intent.kind.value}_failed", code=code, **details)
+        part.settling = None
+    moves.note(session, part, f"escrow.{intent.kind.value}_failed", code=code, **details)
     log.error("intent.no_effect", intent_id=str(intent.id), kind=intent.kind.value, code=code)
     await session.flush()
     return intent

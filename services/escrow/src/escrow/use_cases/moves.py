@@ -6,9 +6,17 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from escrow import case_repository, repository
-from escrow.errors import AccountFrozen, EscrowNotFound, MoneyIsMoving, NotYourMove, OnHold
-from escrow.lifecycle import ESCROW, MAY_ASK, EscrowAction, EscrowStatus, Ownership, Role
+from escrow import case_repository, part_repository, repository
+from escrow.errors import (
+    AccountFrozen,
+    EscrowNotFound,
+    IsDivided,
+    MoneyIsMoving,
+    NotYourMove,
+    OnHold,
+)
+from escrow.lifecycle import MAY_ASK, OF_THE_WHOLE, EscrowAction, EscrowStatus, Ownership, Role
+from escrow.milestone_models import MilestoneEscrow, Part
 from escrow.models import AssetVerification, Escrow
 from shared import audit, clock, deadlines, outbox, telemetry
 from shared.events.escrow import (
@@ -17,6 +25,7 @@ from shared.events.escrow import (
     EscrowDelivered,
     EscrowDisputed,
     EscrowFunded,
+    EscrowMilestoneChanged,
     EscrowRefunded,
     EscrowReleased,
 )
@@ -24,6 +33,7 @@ from shared.events.escrow import (
 Fact = (
     EscrowCreated
     | EscrowFunded
+    | EscrowMilestoneChanged
     | EscrowDelivered
     | EscrowDisputed
     | EscrowReleased
@@ -58,29 +68,63 @@ async def lock_for(
     *,
     is_staff: bool = False,
 ) -> Escrow:
-    """The locked escrow, when this caller may start this move now.
+    """The locked escrow, when this caller may start this move of the whole of it now.
 
     Raises:
         EscrowNotFound: none, or the caller has no part in it.
         NotYourMove: it is for the other side.
         AccountFrozen: the caller's account is frozen.
         OnHold: staff have stopped the trade, and the caller is not staff.
+        IsDivided: its milestones are moved one by one.
         MoneyIsMoving: another move's money is on its way.
         IllegalMove: the state forbids it.
+    """
+    whole = await lock_part_for(session, escrow_id, None, action, user_id, is_staff=is_staff)
+    return whole.escrow
+
+
+async def lock_part_for(
+    session: AsyncSession,
+    escrow_id: UUID,
+    position: int | None,
+    action: EscrowAction,
+    user_id: UUID,
+    *,
+    is_staff: bool = False,
+) -> Part:
+    """The same for one milestone of the locked escrow; for the whole where there is no position.
+
+    Raises:
+        MilestoneNotFound: there is none at this position.
+        EscrowNotFound, NotYourMove, AccountFrozen, MoneyIsMoving, IllegalMove: see `lock_for`.
     """
     escrow = await repository.lock(session, escrow_id)
     role = role_of(escrow, user_id, is_staff=is_staff)
     telemetry.bind_trade(escrow.root_offer_id)
+    part: Part = escrow
+    if position is not None:
+        part = await part_repository.milestone_at(session, escrow_id, position)
+    await check(session, part, action, user_id, role)
+    return part
+
+
+async def check(
+    session: AsyncSession, part: Part, action: EscrowAction, user_id: UUID, role: Role
+) -> None:
+    """Raises: NotYourMove, AccountFrozen, OnHold, IsDivided, MoneyIsMoving, IllegalMove: see
+    `lock_for`.
+    """
     if role not in MAY_ASK[action]:
         raise NotYourMove(action.value, MAY_ASK[action])
     if role is not Role.STAFF and await is_frozen(session, user_id):
         raise AccountFrozen
-    if role is not Role.STAFF and await case_repository.is_held(session, escrow_id):
-        raise OnHold(escrow.status.value)
-    if escrow.settling is not None:
-        raise MoneyIsMoving(escrow.settling.value, escrow.status.value)
-    ESCROW.after(escrow.status, action)
-    return escrow
+    if role is not Role.STAFF and await case_repository.is_held(session, part.escrow_id):
+        raise OnHold(part.status.value)
+    if isinstance(part, Escrow) and part.is_divided and action not in OF_THE_WHOLE:
+        raise IsDivided(part.id, part.status.value)
+    if part.settling is not None:
+        raise MoneyIsMoving(part.settling.value, part.status.value)
+    part.lifecycle.after(part.status, action)
 
 
 async def is_frozen(session: AsyncSession, user_id: UUID) -> bool:
@@ -100,29 +144,42 @@ def ownership_by(check: AssetVerification | None, escrow: Escrow) -> Ownership:
     return Ownership.CONFIRMED if check.is_owner else Ownership.LOST
 
 
-async def move(session: AsyncSession, escrow: Escrow, action: EscrowAction, **details: Any) -> None:
-    """Take the locked escrow to the next state, end what was settling, write the audit row.
+async def move(session: AsyncSession, part: Part, action: EscrowAction, **details: Any) -> None:
+    """Take what is locked to the next state, end what was settling, write the audit row.
+
+    What happens to a divided trade as one happens to each milestone that has not ended; a
+    milestone's change is told here, an escrow's by the caller.
 
     Raises:
         IllegalMove: the state forbids it.
     """
     now = await clock.now(session)
-    before = escrow.status
-    escrow.status = ESCROW.after(before, action)
-    escrow.settling = None
-    if escrow.status in ESCROW.terminal():
-        escrow.ended_at = now
+    before = part.status
+    part.status = part.lifecycle.after(before, action)
+    part.settling = None
+    if part.status in part.lifecycle.terminal():
+        part.ended_at = now
     if before is EscrowStatus.DELIVERED:
-        await deadlines.clear(session, escrow.id, RELEASE_BY)
-    note(session, escrow, f"escrow.{escrow.status.value.lower()}", from_=before.value, **details)
+        await deadlines.clear(session, part.id, RELEASE_BY)
+    if isinstance(part, Escrow) and part.is_divided and action in OF_THE_WHOLE:
+        for milestone in await part_repository.parts(session, part):
+            if milestone.ended_at is None:
+                milestone.deliver_by = milestone.deliver_by or part.deliver_by
+                milestone.reason = part.reason
+                await move(session, milestone, action)
+    note(session, part, f"escrow.{part.status.value.lower()}", from_=before.value, **details)
     # The change is checked by the database before the fact is recorded.
     await session.flush()
+    if isinstance(part, MilestoneEscrow):
+        await tell_of_milestone(session, part)
 
 
-def note(session: AsyncSession, escrow: Escrow, what: str, **details: Any) -> None:
+def note(session: AsyncSession, part: Part, what: str, **details: Any) -> None:
     """Count the change and write its audit row."""
-    escrow.version += 1
-    audit.record(session, what, "escrow", escrow.id, to=escrow.status.value, **details)
+    part.escrow.version += 1
+    if isinstance(part, MilestoneEscrow):
+        part.version += 1
+    audit.record(session, what, part.subject, part.id, to=part.status.value, **details)
 
 
 def period(escrow: Escrow, name: str) -> timedelta:
@@ -130,17 +187,17 @@ def period(escrow: Escrow, name: str) -> timedelta:
     return timedelta(seconds=escrow.deal["terms"][name])
 
 
-async def await_delivery(session: AsyncSession, escrow: Escrow) -> None:
+async def await_delivery(session: AsyncSession, part: Part) -> None:
     """From now the seller has the agreed time to deliver."""
     now = await clock.now(session)
-    escrow.deliver_by = now + period(escrow, "deliver_within_seconds")
+    part.deliver_by = now + period(part.escrow, "deliver_within_seconds")
 
 
-async def await_answer(session: AsyncSession, escrow: Escrow) -> None:
+async def await_answer(session: AsyncSession, part: Part) -> None:
     """From now the buyer has the agreed time to confirm or reject."""
     now = await clock.now(session)
-    escrow.release_by = now + period(escrow, "auto_release_seconds")
-    await deadlines.set(session, escrow.id, RELEASE_BY, escrow.release_by)
+    part.release_by = now + period(part.escrow, "auto_release_seconds")
+    await deadlines.set(session, part.id, RELEASE_BY, part.release_by)
 
 
 async def tell(session: AsyncSession, fact: type[Fact], escrow: Escrow, **fields: Any) -> None:
@@ -162,4 +219,20 @@ async def tell(session: AsyncSession, fact: type[Fact], escrow: Escrow, **fields
             status=escrow.status.value,
             **fields,
         ),
+    )
+
+
+async def tell_of_milestone(session: AsyncSession, milestone: MilestoneEscrow) -> None:
+    """Say what a milestone has become."""
+    await tell(
+        session,
+        EscrowMilestoneChanged,
+        milestone.escrow,
+        position=milestone.position,
+        title=milestone.title,
+        milestone_amount=milestone.amount,
+        milestone_fee=milestone.fee,
+        milestone_status=milestone.status.value,
+        to_buyer=milestone.to_buyer,
+        reason=milestone.reason,
     )

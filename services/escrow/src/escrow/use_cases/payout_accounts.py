@@ -4,7 +4,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from escrow import repository
+from escrow import part_repository, repository
 from escrow.errors import AccountFrozen
 from escrow.lifecycle import INTENT, IntentAction, IntentKind
 from escrow.models import Intent, PayoutAccount
@@ -109,7 +109,6 @@ async def note_payable(session: AsyncSession, user_id: UUID, *, is_payable: bool
         audit.record(session, f"payout_account.{what}", "payout_account", user_id)
         await session.flush()
     if is_payable:
-        for escrow_id in await repository.waiting_for_payout(session, user_id):
-            tries = await repository.intents(session, IntentKind.RELEASE, escrow_id=escrow_id)
-            await repository.hurry(session, await_payable_key(escrow_id, len(tries)))
+        for part in await part_repository.waiting_for_payout(session, user_id):
+            await repository.hurry(session, await await_payable_key(session, part))
     return account

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from escrow import case_repository, postings, repository
+from escrow import case_repository, part_repository, postings, repository
 from escrow.errors import AlreadyConfirmed, ProviderDisagrees
 from escrow.lifecycle import (
     DISPUTE,
@@ -17,13 +17,14 @@ from escrow.lifecycle import (
     IntentKind,
     IntentState,
 )
+from escrow.milestone_models import Part
 from escrow.models import MANY_ATTEMPTS, Delivery, Escrow, Intent, JobKind
-from escrow.postings import Cause, Shares
+from escrow.postings import Cause
 from escrow.rails import Refund, Transfer
-from escrow.use_cases import intents, moves
+from escrow.use_cases import intents, moves, outcomes
 from escrow.use_cases.post import post
 from shared import clock, deadlines, jobs
-from shared.events.escrow import EscrowDelivered, EscrowRefunded, EscrowReleased
+from shared.events.escrow import EscrowDelivered
 
 DISPUTE_ALERT = "dispute_alert"
 """The kind of deadline at which an undecided dispute is brought to staff's attention."""
@@ -33,131 +34,162 @@ _REFUND_FAILED = frozenset({"failed", "canceled"})
 
 
 async def deliver(
-    session: AsyncSession, escrow_id: UUID, seller_id: UUID, *, title: str, description: str
+    session: AsyncSession,
+    escrow_id: UUID,
+    seller_id: UUID,
+    *,
+    title: str,
+    description: str,
+    position: int | None = None,
 ) -> Escrow:
-    """The seller says that the game has been handed over.
+    """The seller says that the game, or a milestone, has been handed over.
 
     Raises:
         EscrowNotFound, NotYourMove, AccountFrozen, MoneyIsMoving, IllegalMove: see `lock_for`.
     """
-    escrow = await moves.lock_for(session, escrow_id, EscrowAction.DELIVER, seller_id)
-    escrow.delivered_at = await clock.now(session)
+    part = await moves.lock_part_for(session, escrow_id, position, EscrowAction.DELIVER, seller_id)
+    escrow = part.escrow
+    part.delivered_at = await clock.now(session)
     delivery = Delivery(
         escrow_id=escrow.id,
+        milestone_id=part.milestone_id,
         offer_id=escrow.offer_id,
         contract_id=escrow.contract_id,
         title=title,
         description=description,
         status=DeliveryStatus.DELIVERED,
-        delivered_at=escrow.delivered_at,
+        delivered_at=part.delivered_at,
         observed_transfer=escrow.observed_transfer,
     )
     session.add(delivery)
-    await moves.await_answer(session, escrow)
-    await moves.move(session, escrow, EscrowAction.DELIVER)
-    await moves.tell(session, EscrowDelivered, escrow, delivered_by=seller_id, evidence_count=0)
+    await moves.await_answer(session, part)
+    await moves.move(session, part, EscrowAction.DELIVER)
+    if part is escrow:
+        await moves.tell(session, EscrowDelivered, escrow, delivered_by=seller_id, evidence_count=0)
     return escrow
 
 
-async def confirm(session: AsyncSession, escrow_id: UUID, buyer_id: UUID) -> Escrow:
-    """The buyer has the game: the payout begins, or waits until the seller can be paid.
+async def confirm(
+    session: AsyncSession, escrow_id: UUID, buyer_id: UUID, *, position: int | None = None
+) -> Escrow:
+    """The buyer has the game, or what a milestone is about: the payout begins, or waits until the
+    seller can be paid.
 
     Raises:
         AlreadyConfirmed: and the payout still waits.
         EscrowNotFound, NotYourMove, AccountFrozen, MoneyIsMoving, IllegalMove: see `lock_for`.
     """
-    escrow = await moves.lock_for(session, escrow_id, EscrowAction.RELEASE, buyer_id)
-    if await waits_for_account(session, escrow):
-        raise AlreadyConfirmed(escrow.status.value)
-    escrow.confirmed_at = await clock.now(session)
-    for delivery in await repository.deliveries(session, escrow.id):
-        if delivery.status is DeliveryStatus.DELIVERED:
-            delivery.status = DeliveryStatus.CONFIRMED
-    await begin_release(session, escrow)
-    moves.note(session, escrow, "escrow.confirmed", settling=escrow.settling)
-    return escrow
+    part = await moves.lock_part_for(session, escrow_id, position, EscrowAction.RELEASE, buyer_id)
+    if await waits_for_account(session, part):
+        raise AlreadyConfirmed(part.status.value)
+    part.confirmed_at = await clock.now(session)
+    await mark_deliveries(session, part, DeliveryStatus.DELIVERED, DeliveryStatus.CONFIRMED)
+    await begin_release(session, part)
+    moves.note(session, part, "escrow.confirmed", settling=part.settling)
+    return part.escrow
 
 
-def is_waiting(escrow: Escrow) -> bool:
+async def mark_deliveries(
+    session: AsyncSession, part: Part, from_: DeliveryStatus, to: DeliveryStatus
+) -> None:
+    """What the buyer, or silence, has said of what was delivered."""
+    for delivery in await repository.deliveries(session, part.escrow_id, part.milestone_id):
+        if delivery.status is from_:
+            delivery.status = to
+    await session.flush()
+
+
+def is_waiting(part: Part) -> bool:
     """The payout is due, by the buyer's word or a decision, and has not begun."""
-    is_due = escrow.confirmed_at is not None or escrow.payout_due_at is not None
-    is_open = escrow.status in {EscrowStatus.DELIVERED, EscrowStatus.DISPUTED}
-    return is_open and is_due and escrow.settling is None
+    is_due = part.confirmed_at is not None or part.payout_due_at is not None
+    is_open = part.status in {EscrowStatus.DELIVERED, EscrowStatus.DISPUTED}
+    return is_open and is_due and part.settling is None
 
 
-async def release_if_payable(session: AsyncSession, escrow_id: UUID) -> None:
+async def release_if_payable(
+    session: AsyncSession, escrow_id: UUID, milestone_id: UUID | None = None
+) -> None:
     """Begin a payout that has waited for the seller's account."""
-    escrow = await repository.lock(session, escrow_id)
-    if is_waiting(escrow) and not await case_repository.is_held(session, escrow_id):
-        await begin_release(session, escrow)
-        moves.note(session, escrow, "escrow.release_begun", settling=escrow.settling)
+    await repository.lock(session, escrow_id)
+    part = await part_repository.part(session, escrow_id, milestone_id)
+    if is_waiting(part) and not await case_repository.is_held(session, escrow_id):
+        await begin_release(session, part)
+        moves.note(session, part, "escrow.release_begun", settling=part.settling)
 
 
-async def waits_for_account(session: AsyncSession, escrow: Escrow) -> bool:
+async def waits_for_account(session: AsyncSession, part: Part) -> bool:
     """The payout is due and nobody need ask for it again: it begins by itself."""
-    if not is_waiting(escrow):
+    if not is_waiting(part):
         return False
-    tries = await repository.intents(session, IntentKind.RELEASE, escrow_id=escrow.id)
+    tries = await intents.tries(session, IntentKind.RELEASE, part)
     return not tries or tries[-1].last_error in NOT_PAYABLE
 
 
-def shares(escrow: Escrow) -> Shares:
-    """Who gets what of the held amount, as agreed or as a moderator has split it."""
-    if escrow.to_buyer is None:
-        return Shares(0, postings.payout(escrow.amount, escrow.fee), escrow.fee)
-    rate = escrow.deal["terms"]["fee_basis_points"]
-    return postings.split(escrow.amount, escrow.to_buyer, rate)
-
-
-async def begin_release(session: AsyncSession, escrow: Escrow) -> None:
+async def begin_release(session: AsyncSession, part: Part) -> None:
     """Ask for the payout, or wait until the seller can be paid."""
+    escrow = part.escrow
     account = await repository.payout_account(session, escrow.seller_id)
     can_be_paid = account is not None and account.is_payable
     is_stopped = await moves.is_frozen(session, escrow.seller_id) or await case_repository.is_held(
         session, escrow.id
     )
     if account is None or not can_be_paid or is_stopped:
-        await await_payable(session, escrow)
+        await await_payable(session, part)
         return
     assert account.account_id is not None
-    await intents.release(session, escrow, account.account_id, shares(escrow).to_seller)
+    await intents.release(session, part, account.account_id, outcomes.shares(part).to_seller)
 
 
-async def await_payable(session: AsyncSession, escrow: Escrow) -> None:
+async def await_payable(session: AsyncSession, part: Part) -> None:
     """Look again and again whether the seller can be paid."""
-    tries = await repository.intents(session, IntentKind.RELEASE, escrow_id=escrow.id)
+    payload = {"escrow_id": str(part.escrow_id), "seller_id": str(part.escrow.seller_id)}
+    if part.milestone_id is not None:
+        payload["milestone_id"] = str(part.milestone_id)
     await jobs.enqueue(
         session,
         JobKind.AWAIT_PAYABLE,
-        await_payable_key(escrow.id, len(tries)),
-        {"escrow_id": str(escrow.id), "seller_id": str(escrow.seller_id)},
+        await await_payable_key(session, part),
+        payload,
         max_attempts=MANY_ATTEMPTS,
     )
 
 
-def await_payable_key(escrow_id: UUID, tries: int) -> str:
-    return f"await_payable:{escrow_id}:{tries}"
+async def await_payable_key(session: AsyncSession, part: Part) -> str:
+    """The job that waits for the account, after so many tries."""
+    tries = await intents.tries(session, IntentKind.RELEASE, part)
+    return f"await_payable:{part.id}:{len(tries)}"
 
 
 async def refund(
-    session: AsyncSession, escrow_id: UUID, user_id: UUID, *, is_staff: bool, reason: str
+    session: AsyncSession,
+    escrow_id: UUID,
+    user_id: UUID,
+    *,
+    is_staff: bool,
+    reason: str,
+    position: int | None = None,
 ) -> Escrow:
     """The seller or staff give the held money back before anything was delivered.
 
     Raises:
         EscrowNotFound, NotYourMove, AccountFrozen, MoneyIsMoving, IllegalMove: see `lock_for`.
     """
-    escrow = await moves.lock_for(
-        session, escrow_id, EscrowAction.REFUND, user_id, is_staff=is_staff
+    part = await moves.lock_part_for(
+        session, escrow_id, position, EscrowAction.REFUND, user_id, is_staff=is_staff
     )
-    escrow.reason = reason
-    await intents.refund(session, escrow)
-    moves.note(session, escrow, "escrow.refund_begun", settling=escrow.settling)
-    return escrow
+    await begin_refund(session, part, reason)
+    return part.escrow
+
+
+async def begin_refund(session: AsyncSession, part: Part, reason: str) -> None:
+    """Ask for the money to go back to the buyer."""
+    part.reason = reason
+    await intents.refund(session, part)
+    moves.note(session, part, "escrow.refund_begun", settling=part.settling)
 
 
 async def observe_transfer(session: AsyncSession, seen: Transfer, intent_id: UUID) -> None:
-    """The seller's money is with the seller: the escrow is released.
+    """The seller's money is with the seller: the escrow, or the milestone, is released.
 
     Raises:
         ProviderDisagrees: the transfer is not what was asked for.
@@ -171,31 +203,21 @@ async def observe_transfer(session: AsyncSession, seen: Transfer, intent_id: UUI
     if seen.is_reversed or any(getattr(seen, name) != asked[name] for name in names):
         raise ProviderDisagrees(f"Transfer {seen.id} is not what intent {intent.id} asked for.")
     await _settle(session, intent, "paid")
-    parts = shares(escrow)
+    part = await part_repository.part(session, escrow.id, intent.milestone_id)
+    due = outcomes.shares(part)
     await post(
         session,
         escrow,
         Cause.RELEASED,
-        postings.released(parts.to_seller + parts.fee, parts.fee),
+        postings.released(due.to_seller + due.fee, due.fee),
         currency=escrow.currency.value,
         reference=seen.id,
     )
-    await _resolve_dispute(session, escrow)
-    is_awarded = escrow.status is EscrowStatus.DISPUTED
+    await _resolve_dispute(session, part)
+    is_awarded = part.status is EscrowStatus.DISPUTED
     action = EscrowAction.AWARD_SELLER if is_awarded else EscrowAction.RELEASE
-    await moves.move(session, escrow, action, paid=seen.amount, fee=parts.fee)
-    paid = await repository.stripe_escrow(session, escrow.id)
-    assert paid is not None
-    refund_ids = [paid.refund_id] if parts.to_buyer and paid.refund_id else []
-    await moves.tell(
-        session,
-        EscrowReleased,
-        escrow,
-        paid_to_seller=seen.amount,
-        refunded_to_buyer=parts.to_buyer,
-        fee=parts.fee,
-        references=[*refund_ids, seen.id],
-    )
+    await moves.move(session, part, action, paid=seen.amount, fee=due.fee)
+    await outcomes.conclude(session, part)
 
 
 async def observe_refund(session: AsyncSession, seen: Refund, intent_id: UUID) -> None:
@@ -216,7 +238,11 @@ async def observe_refund(session: AsyncSession, seen: Refund, intent_id: UUID) -
         await intents.no_effect(session, intent.id, IntentAction.FAIL, f"refund_{seen.status}")
     elif seen.status == "succeeded":
         await _settle(session, intent, seen.status)
-        await (_return if intent.kind is IntentKind.RETURN else _end)(session, escrow, seen)
+        if intent.kind is IntentKind.RETURN:
+            await _return(session, escrow, seen)
+        else:
+            part = await part_repository.part(session, escrow.id, intent.milestone_id)
+            await _end(session, part, seen)
 
 
 async def _return(session: AsyncSession, escrow: Escrow, seen: Refund) -> None:
@@ -231,50 +257,41 @@ async def _return(session: AsyncSession, escrow: Escrow, seen: Refund) -> None:
     moves.note(session, escrow, "escrow.payment_returned", refund=seen.id, amount=seen.amount)
 
 
-async def _end(session: AsyncSession, escrow: Escrow, seen: Refund) -> None:
+async def _end(session: AsyncSession, part: Part, seen: Refund) -> None:
     await post(
         session,
-        escrow,
+        part.escrow,
         Cause.REFUNDED,
         postings.refunded(seen.amount),
-        currency=escrow.currency.value,
+        currency=part.escrow.currency.value,
         reference=seen.id,
     )
-    if escrow.to_buyer is not None:
-        await _pay_the_rest(session, escrow, seen)
+    if part.to_buyer is not None:
+        await _pay_the_rest(session, part, seen)
         return
-    await _resolve_dispute(session, escrow)
-    is_awarded = escrow.status is EscrowStatus.DISPUTED
+    await _resolve_dispute(session, part)
+    is_awarded = part.status is EscrowStatus.DISPUTED
     action = EscrowAction.AWARD_BUYER if is_awarded else EscrowAction.REFUND
-    await moves.move(session, escrow, action, reason=escrow.reason)
-    await moves.tell(
-        session,
-        EscrowRefunded,
-        escrow,
-        paid_to_seller=0,
-        refunded_to_buyer=seen.amount,
-        fee=0,
-        references=[seen.id],
-        reason=escrow.reason,
-    )
+    await moves.move(session, part, action, reason=part.reason)
+    await outcomes.conclude(session, part)
 
 
-async def _pay_the_rest(session: AsyncSession, escrow: Escrow, seen: Refund) -> None:
+async def _pay_the_rest(session: AsyncSession, part: Part, seen: Refund) -> None:
     """The buyer has a split's first leg: the seller's follows."""
-    escrow.settling = None
-    escrow.payout_due_at = await clock.now(session)
-    await begin_release(session, escrow)
-    moves.note(session, escrow, "escrow.split_refunded", refund=seen.id, amount=seen.amount)
+    part.settling = None
+    part.payout_due_at = await clock.now(session)
+    await begin_release(session, part)
+    moves.note(session, part, "escrow.split_refunded", refund=seen.id, amount=seen.amount)
 
 
-async def _resolve_dispute(session: AsyncSession, escrow: Escrow) -> None:
+async def _resolve_dispute(session: AsyncSession, part: Part) -> None:
     """What a moderator decided has come about."""
-    dispute = await case_repository.active_dispute(session, escrow.id)
+    dispute = await case_repository.active_dispute(session, part.escrow_id, part.milestone_id)
     if dispute is not None:
         now = await clock.now(session)
         dispute.status = DISPUTE.after(dispute.status, DisputeAction.RESOLVE)
         dispute.resolved_at = now
-        await deadlines.clear(session, escrow.id, DISPUTE_ALERT)
+        await deadlines.clear(session, part.id, DISPUTE_ALERT)
 
 
 async def _settle(session: AsyncSession, intent: Intent, provider_status: str) -> None:

@@ -7,8 +7,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from escrow import repository
 from escrow.errors import ReclaimNotOpen
 from escrow.lifecycle import DeliveryStatus, EscrowAction, EscrowStatus
+from escrow.milestone_models import Part
 from escrow.models import Escrow
-from escrow.use_cases import disputes, holds, intents, moves, paying, settling
+from escrow.use_cases import disputes, holds, moves, paying, settling
 from shared import clock, telemetry
 from shared.events.identity import AssetTransferObserved
 
@@ -31,35 +32,35 @@ async def note_transfer(session: AsyncSession, event: AssetTransferObserved) -> 
         "creator_type": event.creator_type,
         "observed_at": event.observed_at.isoformat(),
     }
-    for delivery in await repository.deliveries(session, escrow.id):
+    for delivery in (await repository.deliveries_of(session, [escrow.id]))[escrow.id]:
         delivery.observed_transfer = escrow.observed_transfer
     moves.note(session, escrow, "escrow.transfer_observed", creator=event.creator_id)
 
 
-async def expire_release(session: AsyncSession, escrow: Escrow) -> None:
+async def expire_release(session: AsyncSession, part: Part) -> None:
     """The buyer has said nothing: pay if the game was seen with the buyer, else let staff look."""
-    is_open = escrow.status is EscrowStatus.DELIVERED and escrow.settling is None
-    if not is_open or settling.is_waiting(escrow):
+    is_open = part.status is EscrowStatus.DELIVERED and part.settling is None
+    if not is_open or settling.is_waiting(part):
         return
-    if await holds.put_off(session, escrow, moves.RELEASE_BY):
+    if await holds.put_off(session, part, moves.RELEASE_BY):
         return
-    telemetry.bind_trade(escrow.root_offer_id)
-    if escrow.observed_transfer is None:
+    telemetry.bind_trade(part.escrow.root_offer_id)
+    if part.escrow.observed_transfer is None:
         await disputes.open_for(
             session,
-            escrow,
+            part,
             None,
             title=_TITLE,
             description=_DESCRIPTION,
             action=EscrowAction.DISPUTE,
         )
         return
-    escrow.payout_due_at = await clock.now(session)
-    for delivery in await repository.deliveries(session, escrow.id):
-        if delivery.status is DeliveryStatus.DELIVERED:
-            delivery.status = DeliveryStatus.CONFIRMED
-    await settling.begin_release(session, escrow)
-    moves.note(session, escrow, "escrow.auto_release_begun", settling=escrow.settling)
+    part.payout_due_at = await clock.now(session)
+    await settling.mark_deliveries(
+        session, part, DeliveryStatus.DELIVERED, DeliveryStatus.CONFIRMED
+    )
+    await settling.begin_release(session, part)
+    moves.note(session, part, "escrow.auto_release_begun", settling=part.settling)
 
 
 async def leave(session: AsyncSession, escrow_id: UUID, buyer_id: UUID) -> Escrow:
@@ -73,12 +74,21 @@ async def leave(session: AsyncSession, escrow_id: UUID, buyer_id: UUID) -> Escro
     escrow = await repository.lock(session, escrow_id)
     if escrow.status is not EscrowStatus.FUNDS_HELD:
         return await paying.cancel(session, escrow_id, buyer_id)
-    await moves.lock_for(session, escrow_id, EscrowAction.RECLAIM, buyer_id)
-    deliver_by = escrow.deliver_by
-    assert deliver_by is not None
-    if await clock.now(session) < deliver_by:
-        raise ReclaimNotOpen(escrow.status.value, deliver_by)
-    escrow.reason = NOT_DELIVERED
-    await intents.refund(session, escrow)
-    moves.note(session, escrow, "escrow.refund_begun", settling=escrow.settling)
-    return escrow
+    return await reclaim(session, escrow_id, buyer_id)
+
+
+async def reclaim(
+    session: AsyncSession, escrow_id: UUID, buyer_id: UUID, *, position: int | None = None
+) -> Escrow:
+    """The buyer takes back money for which nothing was delivered in time.
+
+    Raises:
+        ReclaimNotOpen: the seller still has time to deliver.
+        EscrowNotFound, NotYourMove, AccountFrozen, MoneyIsMoving, IllegalMove: see `lock_for`.
+    """
+    part = await moves.lock_part_for(session, escrow_id, position, EscrowAction.RECLAIM, buyer_id)
+    assert part.deliver_by is not None
+    if await clock.now(session) < part.deliver_by:
+        raise ReclaimNotOpen(part.status.value, part.deliver_by)
+    await settling.begin_refund(session, part, NOT_DELIVERED)
+    return part.escrow
