@@ -31,7 +31,11 @@ def settings(database: Database, outside: str, postgres_server: Stack) -> Settin
         if name.startswith("IDENTITY_")
     }
     assert outside in known["discord_api_url"]
-    known |= {"database_url": database.app_dsn, "outside_timeout_seconds": 5}
+    known |= {
+        "database_url": database.app_dsn,
+        "outside_timeout_seconds": 5,
+        "sign_in_starts_per_minute": 20,
+    }
     return Settings.model_validate(known)
 
 
