@@ -276,7 +276,7 @@ class Desk:
         self.provider = provider
         self.settings = settings
         self.issuer = TestIssuer()
-        self.rail = StripeRail(settings)
+        self.rail = StripeRail(settings, database.sessions)
         self.runner = self.runner_of_its_own()
         self.ticker = DeadlineTicker(database.sessions, EXPIRIES)
         app = create_app(settings, database.sessions, self.issuer.key_source())

@@ -66,6 +66,7 @@ def test_each_side_may_ask_only_for_what_costs_itself() -> None:
         EscrowAction.DELIVER: {Role.SELLER},
         EscrowAction.RELEASE: {Role.BUYER},
         EscrowAction.REFUND: {Role.SELLER, Role.STAFF},
+        EscrowAction.REFUND_UNPAID: {Role.STAFF},
         EscrowAction.RECLAIM: {Role.BUYER},
         EscrowAction.DISPUTE: {Role.BUYER, Role.SELLER},
         EscrowAction.REJECT: {Role.BUYER},

@@ -3,7 +3,7 @@
 from fastapi import FastAPI
 
 from escrow.rails.stripe import StripeRail
-from escrow.routes import disputes, escrows, holds, payout_accounts, webhooks
+from escrow.routes import books, disputes, escrows, holds, payout_accounts, webhooks
 from escrow.routes.outside import Outside
 from escrow.settings import Settings
 from shared import web
@@ -22,13 +22,14 @@ def create_app(
             escrows.router,
             disputes.router,
             holds.router,
+            books.router,
             payout_accounts.router,
             webhooks.router,
         ],
         sessions=sessions,
         keys=keys,
     )
-    app.state.outside = Outside(settings, sessions, StripeRail(settings))
+    app.state.outside = Outside(settings, sessions, StripeRail(settings, sessions))
     return app
 
 

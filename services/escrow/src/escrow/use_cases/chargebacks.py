@@ -2,12 +2,12 @@
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from escrow import case_repository, postings, repository
+from escrow import book_repository, case_repository, postings, repository
 from escrow.lifecycle import DISPUTE, ESCROW, DisputeAction, EscrowAction, EscrowStatus, HoldKind
 from escrow.models import Escrow, Hold
 from escrow.postings import Cause
 from escrow.rails import Chargeback
-from escrow.use_cases import moves
+from escrow.use_cases import moves, reversals
 from escrow.use_cases.post import post
 from escrow.use_cases.settling import DISPUTE_ALERT
 from shared import clock, deadlines, telemetry
@@ -25,6 +25,7 @@ async def observe(session: AsyncSession, seen: Chargeback) -> None:
     if escrow is None:
         log.error("chargeback.of_no_trade", dispute=seen.id)
         return
+    await _post_fees(session, escrow, seen)
     hold = await _hold(session, escrow, seen)
     if hold is None and not seen.is_won:
         hold = Hold(
@@ -42,7 +43,8 @@ async def lose(session: AsyncSession, seen: Chargeback) -> bool:
     """Post a chargeback that is lost, once; False while the trade's money is under way.
 
     Held money has gone back to the buyer, and nothing is asked of Stripe. Money that had left
-    already is the platform's loss. What fits neither stays frozen for staff.
+    already is the platform's loss, as far as the seller does not give it back. What fits neither
+    stays frozen for staff.
     """
     escrow = await _lock(session, seen)
     hold = None if escrow is None else await _hold(session, escrow, seen)
@@ -64,12 +66,28 @@ async def lose(session: AsyncSession, seen: Chargeback) -> bool:
     )
     await _lift(session, escrow, hold, seen)
     if is_ended:
+        await reversals.begin(session, escrow, seen.amount)
         moves.note(session, escrow, "escrow.chargeback_lost", amount=seen.amount)
         await session.flush()
     else:
         await _end(session, escrow, seen)
     log.error("chargeback.lost", escrow_id=str(escrow.id), dispute=seen.id, is_paid_out=is_ended)
     return True
+
+
+async def _post_fees(session: AsyncSession, escrow: Escrow, seen: Chargeback) -> None:
+    """What Stripe keeps for the chargeback, won or lost."""
+    for movement in seen.movements:
+        cause = Cause.PROVIDER_FEE
+        if movement.fee and not await book_repository.posted(session, movement.id, [cause]):
+            await post(
+                session,
+                escrow,
+                cause,
+                postings.provider_fee(movement.fee),
+                currency=movement.currency.upper(),
+                reference=movement.id,
+            )
 
 
 async def _end(session: AsyncSession, escrow: Escrow, seen: Chargeback) -> None:

@@ -30,6 +30,11 @@ DISPUTE_ALERT = "dispute_alert"
 NOT_PAYABLE = frozenset({"insufficient_capabilities_for_transfer"})
 """Refusals of a transfer that end by themselves when the seller completes the account."""
 _REFUND_FAILED = frozenset({"failed", "canceled"})
+_REFUNDED_BY = {
+    EscrowStatus.FUNDS_HELD: EscrowAction.REFUND,
+    EscrowStatus.DELIVERED: EscrowAction.REFUND_UNPAID,
+    EscrowStatus.DISPUTED: EscrowAction.AWARD_BUYER,
+}
 
 
 async def deliver(
@@ -244,8 +249,7 @@ async def _end(session: AsyncSession, escrow: Escrow, seen: Refund) -> None:
         await _pay_the_rest(session, escrow, seen)
         return
     await _resolve_dispute(session, escrow)
-    is_awarded = escrow.status is EscrowStatus.DISPUTED
-    action = EscrowAction.AWARD_BUYER if is_awarded else EscrowAction.REFUND
+    action = _REFUNDED_BY[escrow.status]
     await moves.move(session, escrow, action, reason=escrow.reason)
     await moves.tell(
         session,
