@@ -3,8 +3,9 @@
 from fastapi import FastAPI
 
 from escrow.rails.stripe import StripeRail
-from escrow.routes import books, disputes, escrows, holds, payout_accounts, webhooks
+from escrow.routes import books, disputes, escrows, holds, packages, payout_accounts, webhooks
 from escrow.routes.outside import Outside
+from escrow.sealed import SealedDocuments
 from escrow.settings import Settings
 from shared import web
 from shared.auth import KeySource
@@ -23,6 +24,7 @@ def create_app(
             disputes.router,
             holds.router,
             books.router,
+            packages.router,
             payout_accounts.router,
             webhooks.router,
         ],
@@ -30,6 +32,7 @@ def create_app(
         keys=keys,
     )
     app.state.outside = Outside(settings, sessions, StripeRail(settings, sessions))
+    app.state.sealed = SealedDocuments(settings)
     return app
 
 
