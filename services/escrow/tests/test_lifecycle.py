@@ -27,6 +27,7 @@ LEGAL = {
     ("FUNDS_HELD", "reclaim", "REFUNDED"),
     ("FUNDS_HELD", "dispute", "DISPUTED"),
     ("DELIVERED", "release", "RELEASED"),
+    ("DELIVERED", "refund_unpaid", "REFUNDED"),
     ("DELIVERED", "dispute", "DISPUTED"),
     ("DELIVERED", "reject", "DISPUTED"),
     ("DISPUTED", "award_seller", "RELEASED"),

@@ -73,6 +73,7 @@ async def prepare_payment(
         raise PaymentInReview(escrow.status.value)
     if newest.state.has_no_effect or is_returned:
         newest = await intents.fund(session, escrow)
+        moves.note(session, escrow, "escrow.payment_asked_anew", intent=str(newest.id))
     return escrow, newest.object_id
 
 

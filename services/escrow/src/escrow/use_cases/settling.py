@@ -4,7 +4,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from escrow import case_repository, postings, repository
+from escrow import book_repository, case_repository, postings, repository
 from escrow.errors import AlreadyConfirmed, ProviderDisagrees
 from escrow.lifecycle import (
     DISPUTE,
@@ -213,8 +213,9 @@ async def observe_refund(session: AsyncSession, seen: Refund, intent_id: UUID) -
     await intents.adopt(session, escrow, intent, seen.id)
     if intent.state is not IntentState.ACCEPTED:
         return
-    names = ("amount", "payment_intent")
-    if any(getattr(seen, name) != intent.params[name] for name in names):
+    asked = (intent.params["amount"], await _currency_of(session, intent))
+    is_same = seen.payment_intent == intent.params["payment_intent"]
+    if not is_same or (seen.amount, seen.currency.upper()) != asked:
         raise ProviderDisagrees(f"Refund {seen.id} is not what intent {intent.id} asked for.")
     if seen.status in _REFUND_FAILED:
         intent.provider_status = seen.status
@@ -222,6 +223,12 @@ async def observe_refund(session: AsyncSession, seen: Refund, intent_id: UUID) -
     elif seen.status == "succeeded":
         await _settle(session, intent, seen.status)
         await (_return if intent.kind is IntentKind.RETURN else _end)(session, escrow, seen)
+
+
+async def _currency_of(session: AsyncSession, intent: Intent) -> str | None:
+    """The currency in which the money that goes back had come, not always the agreed one."""
+    set_aside = await book_repository.set_aside(session, intent.params["payment_intent"])
+    return intent.currency if set_aside is None else set_aside[1]
 
 
 async def _return(session: AsyncSession, escrow: Escrow, seen: Refund) -> None:
