@@ -42,6 +42,10 @@ CREATE TABLE differences (
 CREATE UNIQUE INDEX differences_one_open ON differences (reference, currency)
     WHERE closed_at IS NULL;
 
+INSERT INTO deadlines (aggregate_id, kind, due_at)
+SELECT id, 'held_long', funded_at + interval '60 days' FROM escrows
+WHERE status IN ('FUNDS_HELD', 'DELIVERED', 'DISPUTED');
+
 INSERT INTO jobs (id, job_key, kind, payload, headers, max_attempts) VALUES
     (gen_random_uuid(), 'stripe.sweep:first', 'stripe.sweep', '{}', '{}', 2147483647),
     (gen_random_uuid(), 'stripe.reconcile:first', 'stripe.reconcile', '{}', '{}', 2147483647);

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from prometheus_client import Gauge
+from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from escrow import book_repository
@@ -15,7 +15,9 @@ OVERLAP = timedelta(days=1)
 """How far a listing reaches back behind what is known: clocks and pages are not exact."""
 
 log = telemetry.get_logger()
-differences_open = Gauge("ledger_differences", "Objects on which ledger and Stripe disagree.")
+differences_total = Counter(
+    "ledger_differences_total", "Objects on which ledger and Stripe disagreed, in each comparison."
+)
 
 
 async def since(session: AsyncSession) -> datetime | None:
@@ -49,4 +51,4 @@ async def compare(session: AsyncSession, lines: Sequence[BalanceTransaction]) ->
             in_ledger=in_ledger,
         )
     await session.flush()
-    differences_open.set(len(found))
+    differences_total.inc(len(found))
