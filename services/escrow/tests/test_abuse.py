@@ -47,7 +47,7 @@ async def test_each_side_may_not_do_what_is_the_others(desk: "Desk", trade: "Tra
             (buyer, "holds", {"kind": "STAFF", **REASON}, 403, "not-your-move"),
             (buyer, "payment", None, 409, "illegal-move"),
             (seller, "refund", REASON, 409, "illegal-move"),
-            (seller, "refund", {**REASON, "amount": 900_000}, 422, "validation"),
+            (seller, "refund", {**REASON, "amount": 900_000}, 422, "invalid-request"),
             *((stranger, one, None, 404, "escrow-not-found") for one in ("confirm", "cancel")),
         ],
     )
