@@ -58,6 +58,12 @@ PLANTED = {
     "I24-no-stuck": "UPDATE escrow.intents SET state = 'IN_DOUBT',"
     " first_called_at = now() - interval '1 hour' WHERE id ="
     " (SELECT id FROM escrow.intents WHERE kind = 'release' AND idem_key IS NOT NULL LIMIT 1)",
+    "I25-webhook-once": "INSERT INTO escrow.webhook_events"
+    " (provider, event_id, type, object_id, created, payload)"
+    " VALUES ('stripe', 'evt_planted', 'payment_intent.succeeded', 'pi_1', now(), '{}')",
+    "I26-external-recon": "INSERT INTO escrow.differences"
+    " (id, reference, currency, at_stripe, in_ledger, created_at, updated_at)"
+    " VALUES (gen_random_uuid(), 'pi_1', 'USD', 1, 0, now() - interval '3 hours', now())",
     "terms-stand": "UPDATE escrow.escrows SET fee = fee + 1 WHERE id ="
     " (SELECT id FROM escrow.escrows LIMIT 1)",
 }

@@ -2,7 +2,7 @@
 WITH posted AS (
     SELECT t.id, t.reference, t.cause, abs(sum(e.amount)) AS amount, min(e.currency) AS currency
     FROM escrow.ledger_transactions t JOIN escrow.ledger_entries e ON e.transaction_id = t.id
-    WHERE t.cause IN ('funded', 'misfit', 'late', 'released', 'refunded', 'returned')
+    WHERE t.cause IN ('funded', 'misfit', 'late', 'released', 'refunded', 'returned', 'reversed')
         AND e.account = 'stripe:balance'
     GROUP BY t.id
 ), settled AS (

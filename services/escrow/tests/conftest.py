@@ -39,7 +39,7 @@ from shared.events.identity import AssetVerificationFailed, AssetVerified
 from shared.ids import new_id
 from shared.jobs import JobRunner
 from shared.money import currency_for, fee_cents, rail_for
-from shared.testing import Database, database_for
+from shared.testing import Database, Stack, database_for
 from shared.testing.tokens import ISSUER, TestIssuer
 
 server, database, session, clock = database_for("escrow")
@@ -276,7 +276,7 @@ class Desk:
         self.provider = provider
         self.settings = settings
         self.issuer = TestIssuer()
-        self.rail = StripeRail(settings)
+        self.rail = StripeRail(settings, database.sessions)
         self.runner = self.runner_of_its_own()
         self.ticker = DeadlineTicker(database.sessions, EXPIRIES)
         app = create_app(settings, database.sessions, self.issuer.key_source())
@@ -423,7 +423,7 @@ class Desk:
         await self.app.state.outside.rail.close()
 
 
-def settings_for(database: Database, provider: Stripe) -> Settings:
+def settings_for(database: Database, provider: Stripe, s3: dict[str, Any]) -> Settings:
     return Settings.model_validate(
         {
             "environment": "test",
@@ -432,6 +432,10 @@ def settings_for(database: Database, provider: Stripe) -> Settings:
             "public_url": ISSUER,
             "jwt_issuer": ISSUER,
             "jwks_url": f"{ISSUER}/.well-known/jwks.json",
+            "s3_endpoint_url": s3["endpoint_url"],
+            "s3_access_key": s3["aws_access_key_id"],
+            "s3_secret_key": s3["aws_secret_access_key"],
+            "s3_region": s3["region_name"],
             "stripe_api_key": API_KEY,
             "stripe_api_url": provider.url,
             "stripe_webhook_secrets": f"{SECRET},{OLD_SECRET}",
@@ -441,8 +445,9 @@ def settings_for(database: Database, provider: Stripe) -> Settings:
 
 
 @pytest.fixture(scope="session")
-async def office(server: Database, world: Stripe) -> AsyncIterator[Desk]:
-    made = Desk(server, world, settings_for(server, world))
+async def office(postgres_server: Stack, server: Database, world: Stripe) -> AsyncIterator[Desk]:
+    postgres_server.start("s3", "bucket")
+    made = Desk(server, world, settings_for(server, world, postgres_server.s3("escrow")))
     yield made
     await made.close()
 

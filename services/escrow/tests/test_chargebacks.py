@@ -1,4 +1,4 @@
-"""A chargeback that is lost moves the books once, and asks nothing of Stripe."""
+"""A chargeback that is lost moves the books once; while held, nothing is asked of Stripe."""
 
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -29,6 +29,11 @@ async def _lose(desk: "Desk", dispute_id: str) -> None:
     await desk.work()
 
 
+async def _traded(desk: "Desk", escrow_id: UUID) -> list[tuple[str, str, int, str]]:
+    """Postings without what Stripe keeps for itself."""
+    return [one for one in await desk.postings(escrow_id) if one[0] != "provider_fee"]
+
+
 async def _hold(desk: "Desk") -> Any:
     return await desk.database.one("SELECT lifted_reason, kind FROM holds")
 
@@ -47,17 +52,16 @@ async def test_lost_while_held_it_ends_the_trade_refunded(
 ) -> None:
     made = {"FUNDS_HELD": desk.funded, "DELIVERED": desk.delivered}
     escrow_id = await (made[state](trade) if state in made else _disputed(desk, trade))
-    await desk.work_later()
-    before = await desk.postings(escrow_id)
+    before = await _traded(desk, escrow_id)
     dispute_id = await _open(desk)
     await desk.work()
     assert await desk.status(escrow_id) == state
-    assert await desk.postings(escrow_id) == before
+    assert await _traded(desk, escrow_id) == before
 
     await _lose(desk, dispute_id)
     row = await desk.database.one("SELECT status, reason FROM escrows WHERE id = $1", escrow_id)
     assert tuple(row.values()) == ("REFUNDED", "CHARGEBACK")
-    assert (await desk.postings(escrow_id))[len(before) :] == [
+    assert (await _traded(desk, escrow_id))[len(before) :] == [
         ("charged_back", "escrow:held", -PRICE, "USD"),
         ("charged_back", "stripe:balance", PRICE, "USD"),
     ]
@@ -81,11 +85,11 @@ async def test_lost_after_the_payout_it_is_the_platforms_loss(desk: "Desk", trad
     assert (await desk.confirm(trade, escrow_id)).status_code == 200
     await desk.work_later()
     assert await desk.status(escrow_id) == "RELEASED"
-    before, told = await desk.postings(escrow_id), await desk.topics(escrow_id)
+    before, told = await _traded(desk, escrow_id), await desk.topics(escrow_id)
 
     await _lose(desk, await _open(desk))
     assert await desk.status(escrow_id) == "RELEASED"
-    assert (await desk.postings(escrow_id))[len(before) :] == [
+    assert (await _traded(desk, escrow_id))[len(before) :] == [
         ("chargeback_loss", "platform:chargeback_loss", -PRICE, "USD"),
         ("chargeback_loss", "stripe:balance", PRICE, "USD"),
     ]
@@ -94,13 +98,12 @@ async def test_lost_after_the_payout_it_is_the_platforms_loss(desk: "Desk", trad
 
 async def test_a_part_of_what_is_held_stays_frozen_for_staff(desk: "Desk", trade: "Trade") -> None:
     escrow_id = await desk.funded(trade)
-    await desk.work_later()
-    before = await desk.postings(escrow_id)
+    before = await _traded(desk, escrow_id)
     dispute_id = await _open(desk)
     await desk.provider.say("dispute", dispute_id, amount=PRICE - 1)
     await _lose(desk, dispute_id)
     assert await desk.status(escrow_id) == "FUNDS_HELD"
-    assert await desk.postings(escrow_id) == before
+    assert await _traded(desk, escrow_id) == before
     assert dict(await _hold(desk)) == {"lifted_reason": None, "kind": "CHARGEBACK"}
 
 
@@ -115,3 +118,27 @@ async def test_it_waits_for_a_payout_that_is_under_way(desk: "Desk", trade: "Tra
     causes = [posting[0] for posting in await desk.postings(escrow_id)]
     assert causes.count("charged_back") == 0
     assert causes.count("chargeback_loss") == 2
+
+
+async def test_what_stripe_keeps_for_a_chargeback_is_posted_once(
+    desk: "Desk", trade: "Trade"
+) -> None:
+    escrow_id = await desk.funded(trade)
+    dispute_id = await _open(desk)
+    await desk.work()
+    await _lose(desk, dispute_id)
+    [charge] = [
+        line["id"]
+        for line in await desk.provider.objects("balance_transaction")
+        if (line["source"], line["fee"]) == (dispute_id, 1500)
+    ]
+    rows = await desk.database.rows(
+        "SELECT e.account, e.amount FROM ledger_entries e JOIN ledger_transactions t"
+        " ON t.id = e.transaction_id WHERE t.reference = $1 ORDER BY e.id",
+        charge,
+    )
+    assert [tuple(row.values()) for row in rows] == [
+        ("platform:provider_fees", -1500),
+        ("stripe:balance", 1500),
+    ]
+    assert await desk.status(escrow_id) == "REFUNDED"

@@ -17,18 +17,17 @@ LOST_AFTER: dict[str, Any] = {"action": "timeout", "when": "after", "seconds": 1
 LOST_BEFORE: dict[str, Any] = {"action": "timeout", "when": "before", "seconds": 1.5}
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        LOST_AFTER,
-        LOST_BEFORE,
-        {"action": "fail", "when": "after", "status": 500},
-        {"action": "fail", "when": "before", "status": 500},
-        {"action": "fail", "when": "before", "status": 409},
-        {"action": "fail", "when": "before", "status": 429},
-    ],
-    ids=["lost after", "lost before", "500 after", "500 before", "409", "429"],
-)
+FAULTS: dict[str, dict[str, Any]] = {
+    "lost after": LOST_AFTER,
+    "lost before": LOST_BEFORE,
+    "500 after": {"action": "fail", "when": "after", "status": 500},
+    "500 before": {"action": "fail", "when": "before", "status": 500},
+    "409": {"action": "fail", "when": "before", "status": 409},
+    "429": {"action": "fail", "when": "before", "status": 429},
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 async def test_a_payment_is_asked_for_once(
     desk: "Desk", trade: "Trade", fault: dict[str, Any]
 ) -> None:
@@ -46,8 +45,23 @@ async def test_a_payment_is_asked_for_once(
     assert (job["attempts"], job["status"]) == (2, "COMPLETED")
 
 
-@pytest.mark.parametrize("fault", [LOST_AFTER, LOST_BEFORE], ids=["after", "before"])
-async def test_a_payout_that_times_out_is_one_transfer(
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+async def test_a_refund_is_one_refund_whatever_happens_to_the_call(
+    desk: "Desk", trade: "Trade", fault: dict[str, Any]
+) -> None:
+    escrow_id = await desk.funded(trade)
+    await desk.provider.misbehave("/v1/refunds", **fault)
+    assert (await desk.refund(trade.seller_id, escrow_id)).status_code == 200
+    await desk.work_later()
+    await desk.work_later()
+    assert await desk.status(escrow_id) == "REFUNDED"
+    assert (await desk.provider.only("refund"))["amount"] == 450_000
+    assert len(set(await desk.provider.posts("/v1/refunds"))) == 1
+    assert [p[0] for p in await desk.postings(escrow_id)].count("refunded") == 2
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+async def test_a_payout_is_one_transfer_whatever_happens_to_the_call(
     desk: "Desk", trade: "Trade", fault: dict[str, Any]
 ) -> None:
     escrow_id = await desk.delivered(trade)

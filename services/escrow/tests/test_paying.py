@@ -83,6 +83,11 @@ async def test_payment_is_prepared_first_and_its_secret_never_kept(
         "currency": "USD",
     }
     assert paid["transfer_group"] == str(escrow_id)
+    asked = await desk.database.one(
+        "SELECT params #>> '{payment_method_options,card,request_three_d_secure}' AS three_d_secure"
+        " FROM intents"
+    )
+    assert asked["three_d_secure"] == "any"
     early_again = await desk.post(trade.buyer_id, path, key="one")
     assert (early_again.status_code, early_again.json()) == (202, {"status": "preparing"})
     assert early_again.headers["Idempotency-Replayed"] == "true"

@@ -1,6 +1,7 @@
 """One connected account a seller, whatever happens while it is made."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -25,6 +26,24 @@ async def test_a_seller_onboards_and_is_payable(desk: "Desk") -> None:
         account["id"],
         True,
     )
+
+
+async def test_a_link_that_has_expired_is_replaced_by_asking_again(desk: "Desk") -> None:
+    seller_id = uuid4()
+    late = await desk.post(seller_id, PATH)
+    opened_at = datetime.fromisoformat(late.json()["expires_at"])
+    assert timedelta(0) < opened_at - datetime.now(UTC) <= timedelta(minutes=10)
+    await desk.provider.http.post("/_sim/clock", json={"seconds": 601})
+    page = await desk.provider.http.get(late.json()["onboarding_url"])
+    assert page.status_code == 404
+    assert (await desk.get(seller_id, PATH)).json() == {"is_payable": False, "has_account": True}
+
+    again = await desk.post(seller_id, PATH)
+    assert again.json()["onboarding_url"] != late.json()["onboarding_url"]
+    await desk.provider.http.get(again.json()["onboarding_url"])
+    assert (await desk.get(seller_id, PATH)).json() == {"is_payable": True, "has_account": True}
+    account = await desk.provider.only("account")
+    assert (account["configurations"], account["dashboard"]) == (["recipient"], "express")
 
 
 async def test_asking_often_and_at_once_makes_one_account(desk: "Desk") -> None:

@@ -19,6 +19,8 @@ ONE_AMOUNT = (
     postings.refunded,
     postings.set_aside,
     postings.returned,
+    postings.attributed,
+    postings.reversed_,
     postings.provider_fee,
 )
 

@@ -172,6 +172,55 @@ async def test_a_refund_counts_when_stripe_says_succeeded(desk: "Desk", trade: "
     assert await desk.status(escrow_id) == "REFUNDED"
 
 
+@pytest.mark.parametrize(
+    "lie",
+    [{"amount": 450_001}, {"amount": 1}, {"currency": "eur"}, {"payment_intent": "pi_other"}],
+    ids=["more", "less", "currency", "payment"],
+)
+async def test_a_refund_that_is_not_as_asked_refunds_nothing(
+    desk: "Desk", trade: "Trade", lie: dict[str, Any]
+) -> None:
+    escrow_id = await desk.funded(trade)
+    await desk.work_later()
+    before = await desk.postings(escrow_id)
+    await desk.refund(trade.seller_id, escrow_id)
+    await desk.runner.run_one()
+    await desk.provider.say("refund", (await desk.provider.only("refund"))["id"], **lie)
+    await desk.work()
+    row = await desk.database.one("SELECT status, settling FROM escrows")
+    assert (row["status"], row["settling"]) == ("FUNDS_HELD", "REFUND")
+    assert await desk.postings(escrow_id) == before
+    job = await desk.database.one(
+        "SELECT last_error FROM jobs WHERE kind = 'stripe.watch' AND status = 'PENDING'"
+    )
+    assert job["last_error"].startswith("ProviderDisagrees")
+
+
+async def test_the_figures_stamped_at_acceptance_are_what_is_kept_and_paid(
+    desk: "Desk", trade: "Trade"
+) -> None:
+    """Today's fee would be 11,250; the sides agreed when it was another."""
+    escrow_id = await desk.open(trade, fee=9_999, fee_basis_points=222)
+    await desk.pay(trade, escrow_id)
+    await desk.work_later()
+    await desk.deliver(trade, escrow_id)
+    await desk.make_payable(trade.seller_id)
+    assert (await desk.confirm(trade, escrow_id)).json()["payout"] == 440_001
+    await desk.work_later()
+    assert (await desk.provider.only("transfer"))["amount"] == 440_001
+    assert [p[1:3] for p in await desk.postings(escrow_id) if p[0] == "released"] == [
+        ("escrow:held", -450_000),
+        ("stripe:balance", 440_001),
+        ("platform:fees", 9_999),
+    ]
+    row = await desk.database.one(
+        "SELECT fee, (deal->'terms'->>'fee')::int AS agreed, deal->'terms'->>'fee_basis_points'"
+        " AS rate FROM escrows"
+    )
+    assert tuple(row.values()) == (9_999, 9_999, "222")
+    assert (await desk.told(escrow_id))[-1]["fee"] == 9_999
+
+
 async def test_a_refund_that_fails_leaves_the_money_held(desk: "Desk", trade: "Trade") -> None:
     escrow_id = await desk.funded(trade)
     await desk.refund(trade.seller_id, escrow_id)

@@ -3,8 +3,18 @@
 from fastapi import FastAPI
 
 from escrow.rails.stripe import StripeRail
-from escrow.routes import disputes, escrows, holds, milestones, payout_accounts, webhooks
+from escrow.routes import (
+    books,
+    disputes,
+    escrows,
+    holds,
+    milestones,
+    packages,
+    payout_accounts,
+    webhooks,
+)
 from escrow.routes.outside import Outside
+from escrow.sealed import SealedDocuments
 from escrow.settings import Settings
 from shared import web
 from shared.auth import KeySource
@@ -23,13 +33,16 @@ def create_app(
             milestones.router,
             disputes.router,
             holds.router,
+            books.router,
+            packages.router,
             payout_accounts.router,
             webhooks.router,
         ],
         sessions=sessions,
         keys=keys,
     )
-    app.state.outside = Outside(settings, sessions, StripeRail(settings))
+    app.state.outside = Outside(settings, sessions, StripeRail(settings, sessions))
+    app.state.sealed = SealedDocuments(settings)
     return app
 
 

@@ -200,6 +200,44 @@ class SplitBegun(Conflict):
         )
 
 
+class SellerStillWaited(Conflict):
+    code = "seller-still-waited-for"
+    title = "The seller may still be paid"
+
+    def __init__(self, state: str, opens_at: datetime) -> None:
+        super().__init__(
+            "After a delivery staff may refund only a seller who cannot be paid, nothing of a"
+            f" split, and not before {opens_at.isoformat()}. Until then decide by a dispute.",
+            state=state,
+        )
+
+
+class NotSuspended(NotFound):
+    code = "not-in-suspense"
+
+    def __init__(self, payment_id: UUID) -> None:
+        super().__init__(f"There is no payment {payment_id} whose money was set aside.")
+
+
+class SuspenseSettled(Conflict):
+    code = "suspense-settled"
+    title = "This money has been dealt with"
+
+    def __init__(self, state: str, what: str) -> None:
+        super().__init__(f"It has been {what} already, or is about to be.", state=state)
+
+
+class AttributionDoesNotFit(Conflict):
+    code = "attribution-does-not-fit"
+    title = "This is not the agreed amount"
+
+    def __init__(self, state: str, amount: int, currency: str) -> None:
+        super().__init__(
+            f"The escrow needs exactly {amount} cents of {currency}; send the money back instead.",
+            state=state,
+        )
+
+
 class PaymentOverdue(Conflict):
     code = "payment-overdue"
     title = "The time to pay is over"

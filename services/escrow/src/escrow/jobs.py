@@ -1,13 +1,13 @@
 """Leased work: every call to Stripe, with no transaction open, under keys that never change."""
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from escrow import case_repository, part_repository, repository
-from escrow.lifecycle import IntentAction, IntentKind
+from escrow.lifecycle import IntentAction, IntentKind, Settling
 from escrow.models import JobKind
 from escrow.rails import (
     InDoubt,
@@ -15,12 +15,22 @@ from escrow.rails import (
     Payment,
     Refund,
     Refused,
+    Reversal,
     Seen,
     Transfer,
 )
 from escrow.rails.stripe import StripeRail
-from escrow.use_cases import chargebacks, intents, paying, payout_accounts, settling
-from shared import clock, crash, telemetry
+from escrow.use_cases import (
+    chargebacks,
+    hearing,
+    intents,
+    paying,
+    payout_accounts,
+    reconciling,
+    reversals,
+    settling,
+)
+from shared import clock, crash, jobs, telemetry
 from shared.database import Sessions
 from shared.jobs import Finish, Job, Postpone, Work
 
@@ -32,6 +42,11 @@ SOON_SECONDS = 3
 FRESH_FOR = timedelta(hours=1)
 FRESH_EVERY_SECONDS = 15
 OLD_EVERY_SECONDS = 600
+HOURLY_SECONDS = 3600
+SWEEP_OVERLAP = timedelta(hours=1)
+"""How far a sweep reaches back before the one before it: clocks are not exact."""
+WITHOUT_END = 2**31 - 1
+"""Attempts of work that must go on for ever."""
 
 log = telemetry.get_logger()
 
@@ -61,6 +76,8 @@ class StripeJobs:
             JobKind.CANCEL: self.cancel,
             JobKind.AWAIT_PAYABLE: self.await_payable,
             JobKind.PROVIDER_FEE: self.provider_fee,
+            JobKind.SWEEP: self.sweep,
+            JobKind.RECONCILE: self.reconcile,
         }
         return {kind.value: Work(perform, _alarm) for kind, perform in done_by.items()}
 
@@ -108,7 +125,9 @@ class StripeJobs:
 
     async def watch(self, job: Job) -> Finish:
         """Look at an object until nothing more will happen to it, so that no webhook is needed."""
-        seen = await self._rail.look(ObjectKind(job.payload["kind"]), job.payload["object_id"])
+        seen = await self._rail.look(
+            ObjectKind(job.payload["kind"]), job.payload["object_id"], job.payload.get("transfer")
+        )
         finish = await self._observe(job, seen)
         if seen.is_final:
             return finish
@@ -165,6 +184,8 @@ class StripeJobs:
                     await settling.observe_transfer(session, seen, intent_id)
                 case Refund():
                     await settling.observe_refund(session, seen, intent_id)
+                case Reversal():
+                    await reversals.observe(session, seen, intent_id)
 
         return finish
 
@@ -196,6 +217,8 @@ class StripeJobs:
         milestone_id = None if named is None else UUID(named)
         async with self._sessions() as session:
             part = await part_repository.part(session, escrow_id, milestone_id)
+            if part.settling is Settling.REFUND:
+                raise Postpone(await self._next_look_seconds(job))
             if not settling.is_waiting(part):
                 return _nothing
             account = await payout_accounts.find(session, seller_id)
@@ -225,10 +248,52 @@ class StripeJobs:
 
         return finish
 
+    async def sweep(self, job: Job) -> Finish:
+        """Hear of what Stripe has told without reaching us, then do so again in an hour."""
+        since = job.payload.get("since")
+        async with self._sessions() as session:
+            now = await clock.now(session)
+        events = await self._rail.events(None if since is None else datetime.fromisoformat(since))
+
+        async def finish(session: AsyncSession) -> None:
+            await hearing.catch_up(session, events)
+            await _again_hourly(
+                session, JobKind.SWEEP, now, {"since": (now - SWEEP_OVERLAP).isoformat()}
+            )
+
+        return finish
+
+    async def reconcile(self, _job: Job) -> Finish:
+        """Compare the ledger with Stripe's own books, then do so again in an hour."""
+        async with self._sessions() as session:
+            now = await clock.now(session)
+            since = await reconciling.since(session)
+        lines = await self._rail.balance_transactions(since)
+
+        async def finish(session: AsyncSession) -> None:
+            await reconciling.compare(session, lines)
+            await _again_hourly(session, JobKind.RECONCILE, now, {})
+
+        return finish
+
     async def _next_look_seconds(self, job: Job) -> float:
         async with self._sessions() as session:
             is_fresh = await clock.now(session) < job.created_at + FRESH_FOR
         return FRESH_EVERY_SECONDS if is_fresh else OLD_EVERY_SECONDS
+
+
+async def _again_hourly(
+    session: AsyncSession, kind: JobKind, now: datetime, payload: dict[str, str]
+) -> None:
+    """The next run is asked for by the run before it, so there is always exactly one."""
+    await jobs.enqueue(
+        session,
+        kind,
+        f"{kind.value}:{now.isoformat()}",
+        payload,
+        max_attempts=WITHOUT_END,
+        delay_seconds=HOURLY_SECONDS,
+    )
 
 
 def _accept(intent_id: UUID, object_id: str) -> Finish:

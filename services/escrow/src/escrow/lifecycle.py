@@ -24,6 +24,8 @@ class EscrowAction(StrEnum):
     DELIVER = "deliver"
     RELEASE = "release"
     REFUND = "refund"
+    REFUND_UNPAID = "refund_unpaid"
+    """Staff give back what the seller could not be paid for too long."""
     RECLAIM = "reclaim"
     """The buyer takes back money for which nothing was delivered in time."""
     DISPUTE = "dispute"
@@ -51,6 +53,7 @@ ESCROW = Lifecycle(
         (EscrowStatus.FUNDS_HELD, EscrowAction.RECLAIM): EscrowStatus.REFUNDED,
         (EscrowStatus.FUNDS_HELD, EscrowAction.DISPUTE): EscrowStatus.DISPUTED,
         (EscrowStatus.DELIVERED, EscrowAction.RELEASE): EscrowStatus.RELEASED,
+        (EscrowStatus.DELIVERED, EscrowAction.REFUND_UNPAID): EscrowStatus.REFUNDED,
         (EscrowStatus.DELIVERED, EscrowAction.DISPUTE): EscrowStatus.DISPUTED,
         (EscrowStatus.DELIVERED, EscrowAction.REJECT): EscrowStatus.DISPUTED,
         (EscrowStatus.DISPUTED, EscrowAction.AWARD_SELLER): EscrowStatus.RELEASED,
@@ -96,6 +99,7 @@ MAY_ASK: Mapping[EscrowAction, frozenset[Role]] = {
     EscrowAction.DELIVER: frozenset({Role.SELLER}),
     EscrowAction.RELEASE: frozenset({Role.BUYER}),
     EscrowAction.REFUND: frozenset({Role.SELLER, Role.STAFF}),
+    EscrowAction.REFUND_UNPAID: frozenset({Role.STAFF}),
     EscrowAction.RECLAIM: frozenset({Role.BUYER}),
     EscrowAction.DISPUTE: frozenset({Role.BUYER, Role.SELLER}),
     EscrowAction.REJECT: frozenset({Role.BUYER}),
@@ -185,7 +189,9 @@ class IntentKind(StrEnum):
     RELEASE = "release"
     REFUND = "refund"
     RETURN = "return"
-    """Money that came after the end, sent back."""
+    """Money that fits nothing, sent back."""
+    REVERSE = "reverse"
+    """A payout asked back from the seller, after the bank took the payment."""
     ACCOUNT = "account"
 
 

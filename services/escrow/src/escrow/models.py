@@ -37,6 +37,8 @@ class JobKind(StrEnum):
     CANCEL = "stripe.cancel"
     AWAIT_PAYABLE = "stripe.await_payable"
     PROVIDER_FEE = "stripe.provider_fee"
+    SWEEP = "stripe.sweep"
+    RECONCILE = "stripe.reconcile"
 
 
 MANY_ATTEMPTS = 1000

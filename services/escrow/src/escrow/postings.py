@@ -34,11 +34,15 @@ class Cause(StrEnum):
     LATE = "late"
     """A payment for which nothing was open any more."""
     RETURNED = "returned"
-    """A late payment has gone back."""
+    """Money from suspense has gone back."""
+    ATTRIBUTED = "attributed"
+    """Staff have found what money in suspense was for."""
     CHARGED_BACK = "charged_back"
     """The bank has taken money that was held."""
     CHARGEBACK_LOSS = "chargeback_loss"
     """The bank has taken money that had been paid out."""
+    REVERSED = "reversed"
+    """The seller has given such money back."""
 
 
 @dataclass(frozen=True)
@@ -121,9 +125,19 @@ def chargeback_loss(amount: int) -> tuple[Entry, ...]:
     return _move(amount, Account.CHARGEBACK_LOSS, Account.STRIPE_BALANCE)
 
 
+def reversed_(amount: int) -> tuple[Entry, ...]:
+    """A payout has come back from the seller, and lessens the loss."""
+    return _move(amount, Account.STRIPE_BALANCE, Account.CHARGEBACK_LOSS)
+
+
 def set_aside(amount: int) -> tuple[Entry, ...]:
     """Money that fits nothing waits in suspense."""
     return _move(amount, Account.STRIPE_BALANCE, Account.SUSPENSE)
+
+
+def attributed(amount: int) -> tuple[Entry, ...]:
+    """Money in suspense was the agreed payment after all."""
+    return _move(amount, Account.SUSPENSE, Account.ESCROW_HELD)
 
 
 def returned(amount: int) -> tuple[Entry, ...]:

@@ -127,6 +127,17 @@ async def committed_from(session: AsyncSession, source_id: UUID) -> int:
     return int(total or 0)
 
 
+async def returns(session: AsyncSession, source_id: UUID) -> Sequence[Intent]:
+    """The tries to send a payment back that fits nothing, oldest first."""
+    return (
+        await session.scalars(
+            sa.select(Intent)
+            .where(Intent.source_id == source_id, Intent.kind == IntentKind.RETURN)
+            .order_by(Intent.id)
+        )
+    ).all()
+
+
 async def stripe_escrow(session: AsyncSession, escrow_id: UUID) -> StripeEscrow | None:
     return await session.scalar(sa.select(StripeEscrow).where(StripeEscrow.escrow_id == escrow_id))
 

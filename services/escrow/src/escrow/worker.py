@@ -15,7 +15,7 @@ RUNNERS = 3
 
 
 def build(settings: Settings, sessions: Sessions) -> worker.WorkerParts:
-    rail = StripeRail(settings)
+    rail = StripeRail(settings, sessions)
     works = StripeJobs(sessions, rail, settings.environment).works()
     return worker.WorkerParts(
         subscribe=lambda broker: subscribe(broker, settings),

@@ -23,6 +23,8 @@ class ObjectKind(StrEnum):
     PAYMENT = "payment"
     TRANSFER = "transfer"
     REFUND = "refund"
+    REVERSAL = "reversal"
+    """A transfer that comes back."""
     CHARGEBACK = "dispute"
     """The bank takes a payment back; Stripe calls it a dispute."""
 
@@ -88,7 +90,28 @@ class Refund(Shown):
         return self.status in {"succeeded", "failed", "canceled"}
 
 
-Seen = Payment | Transfer | Refund
+class Reversal(Shown):
+    kind: ClassVar[ObjectKind] = ObjectKind.REVERSAL
+
+    transfer: str
+
+    @property
+    def is_final(self) -> bool:
+        """A reversal is done when it is made."""
+        return True
+
+
+Seen = Payment | Transfer | Refund | Reversal
+
+
+class DisputeMovement(BaseModel):
+    """What a chargeback has moved on our balance, and what Stripe kept for it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    id: str
+    fee: int = Field(strict=True, ge=0)
+    currency: str
 
 
 class Chargeback(BaseModel):
@@ -101,6 +124,9 @@ class Chargeback(BaseModel):
     status: str
     amount: int = Field(strict=True)
     currency: str
+    movements: tuple[DisputeMovement, ...] = Field(
+        default=(), validation_alias="balance_transactions"
+    )
 
     @property
     def is_won(self) -> bool:
@@ -121,6 +147,30 @@ class ProviderFee(BaseModel):
     reference: str
     amount: int = Field(strict=True, ge=0)
     currency: str
+
+
+class BalanceTransaction(BaseModel):
+    """One line of Stripe's own books of our balance."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    id: str
+    type: str
+    amount: int = Field(strict=True)
+    """Cents that came, negative for what left, before the fee."""
+    fee: int = Field(strict=True)
+    currency: str
+    created: datetime
+    source: Any = None
+    """The object that moved the money, expanded."""
+
+    @property
+    def reference(self) -> str:
+        """What our ledger calls the movement: a payment where Stripe names its charge."""
+        if not isinstance(self.source, dict):
+            return str(self.source or self.id)
+        is_charge = self.source.get("object") == "charge"
+        return str((is_charge and self.source.get("payment_intent")) or self.source["id"])
 
 
 class OnboardingLink(BaseModel):

@@ -5,8 +5,9 @@ The SDK never repeats a request: repeats are ours, under the intent's one key, a
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from prometheus_client import Counter
 from escrow.lifecycle import IntentKind
 from escrow.rails import (
     AskAgain,
+    BalanceTransaction,
     Chargeback,
     InDoubt,
     ObjectKind,
@@ -24,14 +26,25 @@ from escrow.rails import (
     ProviderFee,
     Refund,
     Refused,
+    Reversal,
     Seen,
     Transfer,
 )
+from escrow.rails.budget import Budget
 from escrow.settings import Settings
+from shared.database import Sessions
 
 RECIPIENT = "configuration.recipient"
 _CLOCK_SKEW_SECONDS = 300
 _NOT_LOOKED_AT = frozenset({401, 403, 409, 429})
+_MADE = {
+    IntentKind.FUND: "payment",
+    IntentKind.RELEASE: "transfer",
+    IntentKind.REFUND: "refund",
+    IntentKind.RETURN: "refund",
+    IntentKind.REVERSE: "reversal",
+    IntentKind.ACCOUNT: "account",
+}
 
 calls_total = Counter("stripe_calls_total", "Calls by outcome.", ["call", "outcome"])
 
@@ -41,7 +54,8 @@ Answer = TypeVar("Answer")
 class StripeRail:
     """One client a process; close it when the process ends."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, sessions: Sessions) -> None:
+        self._budget = Budget(sessions)
         logging.getLogger("stripe").setLevel(logging.WARNING)
         self._timeout_seconds = settings.stripe_timeout_seconds
         self._http: Any = stripe.HTTPXClient(timeout=settings.stripe_timeout_seconds)
@@ -69,11 +83,16 @@ class StripeRail:
             IntentKind.RELEASE: self._v1.transfers.create_async,
             IntentKind.REFUND: self._v1.refunds.create_async,
             IntentKind.RETURN: self._v1.refunds.create_async,
+            IntentKind.REVERSE: self._reverse,
             IntentKind.ACCOUNT: self._v2.accounts.create_async,
         }
-        call = creators[kind](params, {"idempotency_key": idem_key})
-        made = await self._ask(f"create_{kind.value}", call)
+        call = partial(creators[kind], params, {"idempotency_key": idem_key})
+        made = await self._ask(f"create_{_MADE[kind]}", call)
         return str(made.id)
+
+    async def _reverse(self, params: dict[str, Any], options: dict[str, Any]) -> Any:
+        asked = {name: value for name, value in params.items() if name != "transfer"}
+        return await self._v1.transfers.reversals.create_async(params["transfer"], asked, options)
 
     async def find(
         self, kind: IntentKind, intent_id: UUID, params: dict[str, Any], called_at: datetime
@@ -86,26 +105,52 @@ class StripeRail:
         match kind:
             case IntentKind.FUND:
                 since = int(called_at.timestamp()) - _CLOCK_SKEW_SECONDS
-                pages, wanted = self._v1.payment_intents, {"created": {"gte": since}}
+                pages, wanted = self._v1.payment_intents.list_async, {"created": {"gte": since}}
             case IntentKind.RELEASE:
                 group = params["transfer_group"]
-                pages, wanted = self._v1.transfers, {"transfer_group": group}
+                pages, wanted = self._v1.transfers.list_async, {"transfer_group": group}
             case IntentKind.REFUND | IntentKind.RETURN:
                 paid = params["payment_intent"]
-                pages, wanted = self._v1.refunds, {"payment_intent": paid}
+                pages, wanted = self._v1.refunds.list_async, {"payment_intent": paid}
+            case IntentKind.REVERSE:
+                listed = self._v1.transfers.reversals.list_async
+                pages, wanted = partial(listed, params["transfer"]), {}
             case IntentKind.ACCOUNT:
                 return None
+        async for thing in self._every(f"list_{_MADE[kind]}", pages, wanted):
+            if (thing.get("metadata") or {}).get("intent_id") == str(intent_id):
+                return str(thing["id"])
+        return None
 
-        async def search() -> str | None:
-            listed = await pages.list_async({**wanted, "limit": 100})
-            async for thing in listed.auto_paging_iter():
-                if (_plain(thing).get("metadata") or {}).get("intent_id") == str(intent_id):
-                    return str(thing.id)
-            return None
+    async def events(self, since: datetime | None) -> list[dict[str, Any]]:
+        """What Stripe has told, or tried to, since then; at most the last 30 days."""
+        wanted = {} if since is None else {"created": {"gte": int(since.timestamp())}}
+        listed = self._every("list_event", self._v1.events.list_async, wanted)
+        return [event async for event in listed]
 
-        return await self._ask(f"list_{kind.value}", search())
+    async def balance_transactions(self, since: datetime | None) -> list[BalanceTransaction]:
+        """Every movement of our balance that Stripe has booked since then."""
+        wanted: dict[str, Any] = {"expand": ["data.source"]}
+        if since is not None:
+            wanted["created"] = {"gte": int(since.timestamp())}
+        pages = self._v1.balance_transactions.list_async
+        listed = self._every("list_balance_transaction", pages, wanted)
+        return [BalanceTransaction.model_validate(thing) async for thing in listed]
 
-    async def look(self, kind: ObjectKind, object_id: str) -> Seen:
+    async def _every(
+        self, name: str, pages: Callable[..., Awaitable[Any]], wanted: dict[str, Any]
+    ) -> AsyncIterator[dict[str, Any]]:
+        after: dict[str, Any] = {}
+        while True:
+            call = partial(pages, {**wanted, "limit": 100, **after})
+            page = _plain(await self._ask(name, call))
+            for thing in page["data"]:
+                yield thing
+            if not page["has_more"]:
+                return
+            after = {"starting_after": page["data"][-1]["id"]}
+
+    async def look(self, kind: ObjectKind, object_id: str, transfer_id: str | None = None) -> Seen:
         """The object as it is now.
 
         Raises:
@@ -117,24 +162,28 @@ class StripeRail:
                 raise AssertionError("Chargebacks are looked at by `chargeback`.")
             case ObjectKind.PAYMENT:
                 return await self.payment(object_id)
+            case ObjectKind.REVERSAL:
+                reversals = self._v1.transfers.reversals
+                reversal = partial(reversals.retrieve_async, transfer_id, object_id)
+                return Reversal.model_validate(_plain(await self._ask("get_reversal", reversal)))
             case ObjectKind.TRANSFER:
-                transfer = self._v1.transfers.retrieve_async(object_id)
+                transfer = partial(self._v1.transfers.retrieve_async, object_id)
                 return Transfer.model_validate(_plain(await self._ask("get_transfer", transfer)))
             case ObjectKind.REFUND:
-                refund = self._v1.refunds.retrieve_async(object_id)
+                refund = partial(self._v1.refunds.retrieve_async, object_id)
                 return Refund.model_validate(_plain(await self._ask("get_refund", refund)))
 
     async def chargeback(self, dispute_id: str) -> Chargeback:
-        call = self._v1.disputes.retrieve_async(dispute_id)
+        call = partial(self._v1.disputes.retrieve_async, dispute_id)
         return Chargeback.model_validate(_plain(await self._ask("get_dispute", call)))
 
     async def payment(self, payment_intent_id: str) -> Payment:
-        call = self._v1.payment_intents.retrieve_async(payment_intent_id)
+        call = partial(self._v1.payment_intents.retrieve_async, payment_intent_id)
         return Payment.model_validate(_plain(await self._ask("get_payment", call)))
 
     async def client_secret(self, payment_intent_id: str) -> str:
         """What the buyer's browser pays with; it is handed on and never kept."""
-        call = self._v1.payment_intents.retrieve_async(payment_intent_id)
+        call = partial(self._v1.payment_intents.retrieve_async, payment_intent_id)
         return str((await self._ask("get_payment", call)).client_secret)
 
     async def cancel_payment(self, payment_intent_id: str) -> None:
@@ -142,14 +191,17 @@ class StripeRail:
 
         Cancelling twice does no more than once, and a key would only replay an old refusal.
         """
-        call = self._v1.payment_intents.cancel_async(
-            payment_intent_id, {"cancellation_reason": "abandoned"}
+        call = partial(
+            self._v1.payment_intents.cancel_async,
+            payment_intent_id,
+            {"cancellation_reason": "abandoned"},
         )
         await self._ask("cancel_payment", call)
 
     async def provider_fee(self, charge_id: str) -> ProviderFee | None:
         """What Stripe kept of a charge; None while it has not been worked out."""
-        call = self._v1.charges.retrieve_async(charge_id, {"expand": ["balance_transaction"]})
+        expanded = {"expand": ["balance_transaction"]}
+        call = partial(self._v1.charges.retrieve_async, charge_id, expanded)
         balance = _plain(await self._ask("get_charge", call)).get("balance_transaction")
         if not isinstance(balance, dict):
             return None
@@ -159,7 +211,7 @@ class StripeRail:
 
     async def is_payable(self, account_id: str) -> bool:
         """Whether transfers to this account would arrive."""
-        call = self._v2.accounts.retrieve_async(account_id, {"include": [RECIPIENT]})
+        call = partial(self._v2.accounts.retrieve_async, account_id, {"include": [RECIPIENT]})
         found = _plain(await self._ask("get_account", call))
         place: Any = found.get("configuration") or {}
         for name in ("recipient", "capabilities", "stripe_balance", "stripe_transfers"):
@@ -168,7 +220,8 @@ class StripeRail:
 
     async def onboarding_link(self, account_id: str, back_url: str) -> OnboardingLink:
         """A page of Stripe's on which the seller makes the account payable; it soon expires."""
-        call = self._v2.account_links.create_async(
+        call = partial(
+            self._v2.account_links.create_async,
             {
                 "account": account_id,
                 "use_case": {
@@ -178,14 +231,15 @@ class StripeRail:
                         "return_url": back_url,
                     },
                 },
-            }
+            },
         )
         return OnboardingLink.model_validate(_plain(await self._ask("create_account_link", call)))
 
-    async def _ask(self, name: str, call: Awaitable[Answer]) -> Answer:
+    async def _ask(self, name: str, call: Callable[[], Awaitable[Answer]]) -> Answer:
+        await self._budget.take(name)
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                answer = await call
+                answer = await call()
         except (TimeoutError, stripe.StripeError) as error:
             meaning = _meaning(error)
             calls_total.labels(name, type(meaning).__name__).inc()

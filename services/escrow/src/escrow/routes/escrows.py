@@ -24,12 +24,13 @@ from escrow.errors import (
     PaymentOverdue,
     RailNotOpen,
     ReclaimNotOpen,
+    SellerStillWaited,
 )
 from escrow.lifecycle import EscrowStatus
 from escrow.models import Escrow
 from escrow.rails import AskAgain, InDoubt, Refused
 from escrow.routes.outside import InPerson, Out, Outside
-from escrow.use_cases import moves, opening, paying, settling, silence
+from escrow.use_cases import held_long, moves, opening, paying, settling, silence
 from shared import idempotency, problems
 from shared.auth import Caller, Principal
 from shared.database import Transaction
@@ -238,15 +239,17 @@ async def confirm(
 @router.post(
     "/v1/escrows/{escrow_id}/refund",
     response_model=schemas.EscrowView,
-    responses=problems.responses(*COMMAND),
+    responses=problems.responses(*COMMAND, SellerStillWaited),
 )
 async def refund(
     escrow_id: UUID, body: schemas.Refund, session: Transaction, caller: InPerson, once: Once
 ) -> Response:
-    """The seller or staff give the money back before anything was delivered."""
+    """The seller or staff give the money back before anything was delivered; staff also when the
+    seller could not be paid for 80 days.
+    """
 
     async def command() -> schemas.EscrowView:
-        escrow = await settling.refund(
+        escrow = await held_long.refund(
             session, escrow_id, caller.user_id, is_staff=caller.is_staff, reason=body.reason
         )
         return await view(session, escrow)

@@ -18,11 +18,12 @@ from escrow.errors import (
     PlanDoesNotFit,
     PlanNotFound,
     ReclaimNotOpen,
+    SellerStillWaited,
 )
 from escrow.lifecycle import EscrowAction
 from escrow.routes.escrows import COMMAND, Body, view
 from escrow.routes.outside import InPerson
-from escrow.use_cases import disputes, milestones, opening, settling, silence
+from escrow.use_cases import disputes, held_long, milestones, opening, settling, silence
 from shared import problems
 from shared.auth import Caller
 from shared.database import Transaction
@@ -149,7 +150,7 @@ async def confirm(
 @router.post(
     f"{_ONE}/refund",
     response_model=schemas.EscrowView,
-    responses=problems.responses(*_COMMAND),
+    responses=problems.responses(*_COMMAND, SellerStillWaited),
 )
 async def refund(
     escrow_id: UUID,
@@ -159,10 +160,12 @@ async def refund(
     caller: InPerson,
     once: Once,
 ) -> Response:
-    """The seller or staff give this milestone's money back before it was delivered."""
+    """The seller or staff give this milestone's money back before it was delivered; staff also
+    when the seller could not be paid for 80 days.
+    """
 
     async def command() -> schemas.EscrowView:
-        escrow = await settling.refund(
+        escrow = await held_long.refund(
             session,
             escrow_id,
             caller.user_id,

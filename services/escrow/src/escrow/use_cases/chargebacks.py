@@ -2,12 +2,12 @@
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from escrow import case_repository, part_repository, postings, repository
+from escrow import book_repository, case_repository, part_repository, postings, repository
 from escrow.lifecycle import DISPUTE, ESCROW, DisputeAction, EscrowAction, EscrowStatus, HoldKind
 from escrow.models import Escrow, Hold
 from escrow.postings import Cause
 from escrow.rails import Chargeback
-from escrow.use_cases import moves
+from escrow.use_cases import moves, reversals
 from escrow.use_cases.outcomes import outcome
 from escrow.use_cases.post import post
 from escrow.use_cases.settling import DISPUTE_ALERT
@@ -26,6 +26,7 @@ async def observe(session: AsyncSession, seen: Chargeback) -> None:
     if escrow is None:
         log.error("chargeback.of_no_trade", dispute=seen.id)
         return
+    await _post_fees(session, escrow, seen)
     hold = await _hold(session, escrow, seen)
     if hold is None and not seen.is_won:
         hold = Hold(
@@ -43,8 +44,8 @@ async def lose(session: AsyncSession, seen: Chargeback) -> bool:
     """Post a chargeback that is lost, once; False while the trade's money is under way.
 
     Held money has gone back to the buyer, and nothing is asked of Stripe. Money that had left
-    already, all of it or for some milestones, is the platform's loss. What fits neither stays
-    frozen for staff.
+    already, all of it or for some milestones, is the platform's loss, as far as the seller does
+    not give it back. What fits neither stays frozen for staff.
     """
     escrow = await _lock(session, seen)
     hold = None if escrow is None else await _hold(session, escrow, seen)
@@ -58,9 +59,10 @@ async def lose(session: AsyncSession, seen: Chargeback) -> bool:
         log.error("chargeback.does_not_fit", escrow_id=str(escrow.id), dispute=seen.id)
         return True
     held = 0 if is_ended else await case_repository.held(session, escrow.id)
+    lost = seen.amount - held
     for cause, movement, amount in (
         (Cause.CHARGED_BACK, postings.charged_back, held),
-        (Cause.CHARGEBACK_LOSS, postings.chargeback_loss, seen.amount - held),
+        (Cause.CHARGEBACK_LOSS, postings.chargeback_loss, lost),
     ):
         if amount:
             await post(
@@ -72,6 +74,7 @@ async def lose(session: AsyncSession, seen: Chargeback) -> bool:
                 reference=seen.id,
             )
     await _lift(session, escrow, hold, seen)
+    await reversals.begin(session, escrow, lost)
     if is_ended:
         moves.note(session, escrow, "escrow.chargeback_lost", amount=seen.amount)
         await session.flush()
@@ -79,6 +82,21 @@ async def lose(session: AsyncSession, seen: Chargeback) -> bool:
         await _end(session, escrow, seen)
     log.error("chargeback.lost", escrow_id=str(escrow.id), dispute=seen.id, is_paid_out=is_ended)
     return True
+
+
+async def _post_fees(session: AsyncSession, escrow: Escrow, seen: Chargeback) -> None:
+    """What Stripe keeps for the chargeback, won or lost."""
+    for movement in seen.movements:
+        cause = Cause.PROVIDER_FEE
+        if movement.fee and not await book_repository.posted(session, movement.id, [cause]):
+            await post(
+                session,
+                escrow,
+                cause,
+                postings.provider_fee(movement.fee),
+                currency=movement.currency.upper(),
+                reference=movement.id,
+            )
 
 
 async def _end(session: AsyncSession, escrow: Escrow, seen: Chargeback) -> None:

@@ -31,6 +31,7 @@ OBJECTS = {
     IntentKind.RELEASE: ObjectKind.TRANSFER,
     IntentKind.REFUND: ObjectKind.REFUND,
     IntentKind.RETURN: ObjectKind.REFUND,
+    IntentKind.REVERSE: ObjectKind.REVERSAL,
 }
 
 log = telemetry.get_logger()
@@ -115,10 +116,32 @@ async def tries(session: AsyncSession, kind: IntentKind, part: Part) -> Sequence
 async def give_back(session: AsyncSession, escrow: Escrow, source: Intent, amount: int) -> Intent:
     """Ask that a payment for which nothing is open goes back to whoever paid it."""
     await _stay_within(session, source, amount)
+    number = len(await repository.returns(session, source.id)) + 1
     return await _write(
         session,
         escrow,
-        _back(escrow, source, IntentKind.RETURN, f"return:{source.id}:1", amount),
+        _back(escrow, source, IntentKind.RETURN, f"return:{source.id}:{number}", amount),
+    )
+
+
+async def reverse(session: AsyncSession, escrow: Escrow, payout: Intent, amount: int) -> Intent:
+    """Ask that so many cents of a payout come back from the seller."""
+    intent_id = new_id()
+    return await _write(
+        session,
+        escrow,
+        Intent(
+            id=intent_id,
+            kind=IntentKind.REVERSE,
+            business_key=f"reverse:{payout.id}:1",
+            amount=amount,
+            currency=payout.currency,
+            params={
+                "transfer": payout.object_id,
+                "amount": amount,
+                "metadata": _metadata(escrow, intent_id),
+            },
+        ),
     )
 
 
@@ -228,7 +251,11 @@ async def accept(session: AsyncSession, intent_id: UUID, object_id: str) -> None
         session,
         JobKind.WATCH,
         f"watch:{object_id}",
-        {"kind": OBJECTS[intent.kind].value, "object_id": object_id},
+        {
+            "kind": OBJECTS[intent.kind].value,
+            "object_id": object_id,
+            "transfer": intent.params.get("transfer"),
+        },
         max_attempts=MANY_ATTEMPTS,
     )
 

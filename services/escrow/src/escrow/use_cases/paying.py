@@ -28,7 +28,7 @@ from escrow.lifecycle import (
 from escrow.models import MANY_ATTEMPTS, Escrow, Intent, JobKind
 from escrow.postings import Cause
 from escrow.rails import Payment, ProviderFee
-from escrow.use_cases import holds, intents, moves
+from escrow.use_cases import held_long, holds, intents, moves
 from escrow.use_cases.opening import PAY_BY
 from escrow.use_cases.post import post
 from shared import clock, deadlines, jobs, telemetry
@@ -66,10 +66,14 @@ async def prepare_payment(
         case Ownership.LOST:
             raise OwnershipLost
     *_, newest = await repository.intents(session, IntentKind.FUND, escrow_id=escrow.id)
-    if newest.state is IntentState.SETTLED:
+    is_returned = any(
+        back.state is IntentState.SETTLED for back in await repository.returns(session, newest.id)
+    )
+    if newest.state is IntentState.SETTLED and not is_returned:
         raise PaymentInReview(escrow.status.value)
-    if newest.state.has_no_effect:
+    if newest.state.has_no_effect or is_returned:
         newest = await intents.fund(session, escrow)
+        moves.note(session, escrow, "escrow.payment_asked_anew", intent=str(newest.id))
     return escrow, newest.object_id
 
 
@@ -140,6 +144,9 @@ async def _set_aside(session: AsyncSession, escrow: Escrow, seen: Payment, cause
         amount=seen.received,
         currency=seen.currency,
     )
+    paid = await repository.stripe_escrow(session, escrow.id)
+    if escrow.funded_at is None and paid is not None and paid.payment_intent_id == seen.id:
+        paid.charge_id = seen.charge_id
     log.error("escrow.payment_set_aside", escrow_id=str(escrow.id), cause=cause.value)
 
 
@@ -148,8 +155,6 @@ async def _hold(session: AsyncSession, escrow: Escrow, seen: Payment) -> None:
     assert paid is not None
     paid.payment_intent_id = seen.id
     paid.charge_id = seen.charge_id
-    escrow.funded_at = await clock.now(session)
-    escrow.reason = None
     await post(
         session,
         escrow,
@@ -158,15 +163,25 @@ async def _hold(session: AsyncSession, escrow: Escrow, seen: Payment) -> None:
         currency=escrow.currency.value,
         reference=seen.id,
     )
+    await begin_holding(session, escrow, seen.id)
+
+
+async def begin_holding(
+    session: AsyncSession, escrow: Escrow, payment_id: str, **details: str
+) -> None:
+    """The agreed payment is posted: the seller may deliver."""
+    escrow.funded_at = await clock.now(session)
+    escrow.reason = None
     await deadlines.clear(session, escrow.id, PAY_BY)
     await moves.await_delivery(session, escrow)
-    await moves.move(session, escrow, EscrowAction.FUND, amount=escrow.amount)
+    await held_long.watch(session, escrow)
+    await moves.move(session, escrow, EscrowAction.FUND, amount=escrow.amount, **details)
     await moves.tell(
         session,
         EscrowFunded,
         escrow,
         rail=escrow.rail,
-        rail_reference=seen.id,
+        rail_reference=payment_id,
         funded_at=escrow.funded_at,
     )
 

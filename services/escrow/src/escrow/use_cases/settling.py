@@ -4,7 +4,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from escrow import case_repository, part_repository, postings, repository
+from escrow import book_repository, case_repository, part_repository, postings, repository
 from escrow.errors import AlreadyConfirmed, ProviderDisagrees
 from escrow.lifecycle import (
     DISPUTE,
@@ -31,6 +31,11 @@ DISPUTE_ALERT = "dispute_alert"
 NOT_PAYABLE = frozenset({"insufficient_capabilities_for_transfer"})
 """Refusals of a transfer that end by themselves when the seller completes the account."""
 _REFUND_FAILED = frozenset({"failed", "canceled"})
+_REFUNDED_BY = {
+    EscrowStatus.FUNDS_HELD: EscrowAction.REFUND,
+    EscrowStatus.DELIVERED: EscrowAction.REFUND_UNPAID,
+    EscrowStatus.DISPUTED: EscrowAction.AWARD_BUYER,
+}
 
 
 async def deliver(
@@ -230,8 +235,9 @@ async def observe_refund(session: AsyncSession, seen: Refund, intent_id: UUID) -
     await intents.adopt(session, escrow, intent, seen.id)
     if intent.state is not IntentState.ACCEPTED:
         return
-    names = ("amount", "payment_intent")
-    if any(getattr(seen, name) != intent.params[name] for name in names):
+    asked = (intent.params["amount"], await _currency_of(session, intent))
+    is_same = seen.payment_intent == intent.params["payment_intent"]
+    if not is_same or (seen.amount, seen.currency.upper()) != asked:
         raise ProviderDisagrees(f"Refund {seen.id} is not what intent {intent.id} asked for.")
     if seen.status in _REFUND_FAILED:
         intent.provider_status = seen.status
@@ -243,6 +249,12 @@ async def observe_refund(session: AsyncSession, seen: Refund, intent_id: UUID) -
         else:
             part = await part_repository.part(session, escrow.id, intent.milestone_id)
             await _end(session, part, seen)
+
+
+async def _currency_of(session: AsyncSession, intent: Intent) -> str | None:
+    """The currency in which the money that goes back had come, not always the agreed one."""
+    set_aside = await book_repository.set_aside(session, intent.params["payment_intent"])
+    return intent.currency if set_aside is None else set_aside[1]
 
 
 async def _return(session: AsyncSession, escrow: Escrow, seen: Refund) -> None:
@@ -270,9 +282,7 @@ async def _end(session: AsyncSession, part: Part, seen: Refund) -> None:
         await _pay_the_rest(session, part, seen)
         return
     await _resolve_dispute(session, part)
-    is_awarded = part.status is EscrowStatus.DISPUTED
-    action = EscrowAction.AWARD_BUYER if is_awarded else EscrowAction.REFUND
-    await moves.move(session, part, action, reason=part.reason)
+    await moves.move(session, part, _REFUNDED_BY[part.status], reason=part.reason)
     await outcomes.conclude(session, part)
 
 

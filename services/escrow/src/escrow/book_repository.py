@@ -1,0 +1,171 @@
+"""Queries of account statements, money in suspense, Stripe's books and differences."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
+
+from escrow.book_models import BalanceLine, Difference
+from escrow.lifecycle import IntentKind
+from escrow.models import Intent, LedgerEntry, LedgerTransaction
+from escrow.postings import Account, Cause
+from escrow.rails import BalanceTransaction
+
+SUSPENDED = (Cause.MISFIT, Cause.LATE)
+
+
+async def statement(
+    session: AsyncSession, account: Account, *, after: UUID | None, limit: int
+) -> Sequence[tuple[LedgerTransaction, LedgerEntry]]:
+    """Entries of one account with their transactions, in the order they were posted."""
+    wanted = (
+        sa.select(LedgerTransaction, LedgerEntry)
+        .join(LedgerEntry, LedgerEntry.transaction_id == LedgerTransaction.id)
+        .where(LedgerEntry.account == account)
+    )
+    if after is not None:
+        wanted = wanted.where(LedgerEntry.id > after)
+    rows = await session.execute(wanted.order_by(LedgerEntry.id).limit(limit))
+    return [(row[0], row[1]) for row in rows]
+
+
+async def balances(
+    session: AsyncSession, account: Account, *, up_to: UUID | None = None
+) -> dict[str, int]:
+    """Cents of an account by currency; `up_to` counts entries to this one and no later."""
+    wanted = sa.select(LedgerEntry.currency, sa.func.sum(LedgerEntry.amount)).where(
+        LedgerEntry.account == account
+    )
+    if up_to is not None:
+        wanted = wanted.where(LedgerEntry.id <= up_to)
+    rows = await session.execute(wanted.group_by(LedgerEntry.currency))
+    return {row[0]: int(row[1]) for row in rows}
+
+
+async def suspended(
+    session: AsyncSession, *, after: UUID | None, limit: int
+) -> Sequence[tuple[Intent, LedgerTransaction, LedgerEntry]]:
+    """Payments whose money still lies in suspense, oldest first, with why and how much."""
+    wanted = (
+        sa.select(Intent, LedgerTransaction, LedgerEntry)
+        .join(LedgerTransaction, LedgerTransaction.reference == Intent.object_id)
+        .join(LedgerEntry, LedgerEntry.transaction_id == LedgerTransaction.id)
+        .where(LedgerEntry.account == Account.SUSPENSE)
+        .where(Intent.kind == IntentKind.FUND, LedgerTransaction.cause.in_(SUSPENDED))
+        .where(~_is_attributed(), ~_is_returned())
+    )
+    if after is not None:
+        wanted = wanted.where(Intent.id > after)
+    rows = await session.execute(wanted.order_by(Intent.id).limit(limit))
+    return [(row[0], row[1], row[2]) for row in rows]
+
+
+def _is_attributed() -> sa.ColumnElement[bool]:
+    out = aliased(LedgerTransaction)
+    return sa.exists().where(out.reference == Intent.object_id, out.cause == Cause.ATTRIBUTED)
+
+
+def _is_returned() -> sa.ColumnElement[bool]:
+    back, out = aliased(Intent), aliased(LedgerTransaction)
+    return sa.exists().where(
+        back.source_id == Intent.id,
+        back.kind == IntentKind.RETURN,
+        out.reference == back.object_id,
+        out.cause == Cause.RETURNED,
+    )
+
+
+async def posted(
+    session: AsyncSession, reference: str, causes: Sequence[Cause]
+) -> LedgerTransaction | None:
+    """The movement of this provider's object for one of these causes."""
+    return await session.scalar(
+        sa.select(LedgerTransaction).where(
+            LedgerTransaction.reference == reference, LedgerTransaction.cause.in_(causes)
+        )
+    )
+
+
+async def set_aside(session: AsyncSession, reference: str) -> tuple[int, str] | None:
+    """Cents and currency of a payment that were put into suspense."""
+    row = (
+        await session.execute(
+            sa.select(LedgerEntry.amount, LedgerEntry.currency)
+            .join(LedgerTransaction, LedgerEntry.transaction_id == LedgerTransaction.id)
+            .where(LedgerTransaction.reference == reference)
+            .where(LedgerTransaction.cause.in_(SUSPENDED), LedgerEntry.account == Account.SUSPENSE)
+        )
+    ).one_or_none()
+    return None if row is None else (row[0], row[1])
+
+
+async def newest_line(session: AsyncSession) -> datetime | None:
+    return await session.scalar(sa.select(sa.func.max(BalanceLine.created)))
+
+
+async def keep_lines(session: AsyncSession, lines: Sequence[BalanceTransaction]) -> None:
+    """Keep what Stripe has booked; what is known already stays."""
+    for line in lines:
+        await session.execute(
+            insert(BalanceLine)
+            .values(
+                id=line.id,
+                type=line.type,
+                reference=line.reference,
+                currency=line.currency.upper(),
+                amount=line.amount,
+                fee=line.fee,
+                created=line.created,
+            )
+            .on_conflict_do_nothing()
+        )
+
+
+_DIFFER = sa.text("""
+WITH stripe AS (
+    SELECT reference, currency, sum(amount) AS amount FROM (
+        SELECT reference, currency, amount FROM balance_transactions
+        UNION ALL
+        SELECT id, currency, -fee FROM balance_transactions WHERE fee <> 0
+    ) AS line GROUP BY reference, currency
+), ledger AS (
+    SELECT t.reference, e.currency, -sum(e.amount) AS amount
+    FROM ledger_entries e JOIN ledger_transactions t ON t.id = e.transaction_id
+    WHERE e.account = 'stripe:balance' GROUP BY t.reference, e.currency
+)
+SELECT reference, currency, coalesce(s.amount, 0) AS at_stripe, coalesce(l.amount, 0) AS in_ledger
+FROM stripe s FULL JOIN ledger l USING (reference, currency)
+WHERE coalesce(s.amount, 0) <> coalesce(l.amount, 0) AND NOT EXISTS (
+    SELECT FROM holds
+    WHERE kind = 'CHARGEBACK' AND reason = 'Chargeback ' || reference AND lifted_at IS NULL)
+ORDER BY reference, currency
+""")
+"""What a bank holds while it decides about a chargeback is nobody's yet, and differs by rule."""
+
+
+async def differing(session: AsyncSession) -> dict[tuple[str, str], tuple[int, int]]:
+    """By (object, currency): cents at Stripe and in the ledger, where they are not the same."""
+    rows = await session.execute(_DIFFER)
+    return {(row[0], row[1]): (int(row[2]), int(row[3])) for row in rows}
+
+
+async def open_differences(session: AsyncSession) -> Sequence[Difference]:
+    return (
+        await session.scalars(sa.select(Difference).where(Difference.closed_at.is_(None)))
+    ).all()
+
+
+async def differences(
+    session: AsyncSession, *, is_open: bool, before: UUID | None, limit: int
+) -> Sequence[Difference]:
+    """Newest first."""
+    wanted = sa.select(Difference).where(
+        Difference.closed_at.is_(None) if is_open else Difference.closed_at.is_not(None)
+    )
+    if before is not None:
+        wanted = wanted.where(Difference.id < before)
+    return (await session.scalars(wanted.order_by(Difference.id.desc()).limit(limit))).all()
