@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from services.escrow.tests.conftest import Desk, Trade
 
 PRICE = 450_000
+INVARIANTS = Path(__file__).parents[3] / "deploy/postgres/invariants"
 STAFF: dict[str, Any] = {"roles": ["moderator"]}
 QUEUE = "/v1/escrow/suspense"
 
@@ -218,3 +220,37 @@ async def test_one_cent_is_a_difference_and_the_next_run_comes_in_an_hour(
     )
     assert len(rows) == 1
     assert timedelta(minutes=59) < rows[0]["wait"] <= timedelta(hours=1)
+
+
+async def _broken(desk: "Desk", name: str) -> list[dict[str, Any]]:
+    [query] = [path.read_text() for path in INVARIANTS.glob(f"{name}-*.sql")]
+    return await desk.database.rows(query)
+
+
+async def test_the_invariants_of_webhooks_and_books_hold_and_find_what_breaks_them(
+    desk: "Desk", trade: "Trade"
+) -> None:
+    escrow_id = await desk.delivered(trade)
+    for kind in ("payment_intent.succeeded", "charge.succeeded"):
+        [event] = await desk.provider.events(kind)
+        assert (await desk.webhook(event)).status_code == 200
+    await desk.make_payable(trade.seller_id)
+    await desk.confirm(trade, escrow_id)
+    await desk.work_later()
+    assert await _reconcile(desk) == []
+    for name in ("I05", "I06", "I07", "I10", "I25", "I26"):
+        assert await _broken(desk, name) == [], name
+
+    await desk.database.rows(
+        "INSERT INTO differences"
+        " (id, reference, currency, at_stripe, in_ledger, created_at, updated_at)"
+        " VALUES (gen_random_uuid(), 'pi_1', 'USD', 1, 0, clock() - interval '3 hours', clock())"
+    )
+    await desk.database.rows("DELETE FROM jobs WHERE kind = 'stripe.reconcile'")
+    await desk.database.rows("DELETE FROM jobs WHERE kind = 'stripe.look'")
+    assert [row["reference"] for row in await _broken(desk, "I26")] == [
+        "pi_1",
+        "nobody compares them",
+    ]
+    [row] = await _broken(desk, "I25")
+    assert (row["what"], row["detail"]) == ("webhook without a look", "payment_intent.succeeded")
