@@ -14,6 +14,7 @@ FOLDER = Path(__file__).parents[1] / "secrets"
 SERVICES = ("identity", "listings", "contracts", "escrow")
 STRIPE_API_KEY = "sk_test_bloxtr8"
 BUCKET = "contracts"
+EVIDENCE_BUCKET = "evidence"
 _NAMES = (
     *("postgres", "kafka_broker", "kafka_admin", "s3_admin", "s3_contracts", "s3_escrow"),
     *(f"{service}_{role}" for service in SERVICES for role in ("owner", "app")),
@@ -23,7 +24,10 @@ _NAMES = (
 _S3_ACTIONS = {
     "admin": ["Admin", "Read", "Write", "List", "Tagging"],
     "contracts": [f"{action}:{BUCKET}" for action in ("Read", "Write", "List", "Tagging")],
-    "escrow": [f"{action}:{BUCKET}" for action in ("Read", "List")],
+    "escrow": [
+        *(f"{action}:{BUCKET}" for action in ("Read", "List")),
+        *(f"{action}:{EVIDENCE_BUCKET}" for action in ("Read", "Write")),
+    ],
 }
 
 
@@ -69,6 +73,8 @@ def files(values: dict[str, str]) -> dict[str, str]:
             "SEAL_PKCS12_PASSWORD": values["seal"],
         },
         "escrow": {
+            "S3_ACCESS_KEY": "DEVESCROW",
+            "S3_SECRET_KEY": values["s3_escrow"],
             "STRIPE_API_KEY": STRIPE_API_KEY,
             "STRIPE_WEBHOOK_SECRETS": values["stripe_webhook"],
         },

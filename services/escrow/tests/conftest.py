@@ -20,6 +20,8 @@ import structlog
 
 from escrow.api import create_app
 from escrow.deadlines import EXPIRIES
+from escrow.evidence.storage import Storage
+from escrow.evidence_jobs import EvidenceJobs
 from escrow.jobs import StripeJobs
 from escrow.rails.stripe import StripeRail
 from escrow.settings import Settings
@@ -39,7 +41,7 @@ from shared.events.identity import AssetVerificationFailed, AssetVerified
 from shared.ids import new_id
 from shared.jobs import JobRunner
 from shared.money import currency_for, fee_cents, rail_for
-from shared.testing import Database, database_for
+from shared.testing import Database, Stack, database_for
 from shared.testing.tokens import ISSUER, TestIssuer
 
 server, database, session, clock = database_for("escrow")
@@ -277,6 +279,7 @@ class Desk:
         self.settings = settings
         self.issuer = TestIssuer()
         self.rail = StripeRail(settings)
+        self.storage = Storage(settings)
         self.runner = self.runner_of_its_own()
         self.ticker = DeadlineTicker(database.sessions, EXPIRIES)
         app = create_app(settings, database.sessions, self.issuer.key_source())
@@ -286,8 +289,9 @@ class Desk:
         )
 
     def runner_of_its_own(self) -> JobRunner[Any]:
-        works = StripeJobs(self.database.sessions, self.rail, "test").works()
-        return JobRunner(self.database.sessions, works)
+        sessions = self.database.sessions
+        works = StripeJobs(sessions, self.rail, "test").works()
+        return JobRunner(sessions, {**works, **EvidenceJobs(sessions, self.storage).works()})
 
     async def work(self) -> None:
         """Do every job that is due."""
@@ -376,6 +380,41 @@ class Desk:
         headers = self.issuer.authorization(user_id, **claims)
         return await self.http.get(path, headers=headers)
 
+    async def announce(
+        self, user_id: UUID, escrow_id: UUID, file: bytes, content_type: str, **other: Any
+    ) -> httpx.Response:
+        said = {"file_name": "proof", "content_type": content_type, "size": len(file)}
+        return await self.post(user_id, f"/v1/escrows/{escrow_id}/evidence", said | other)
+
+    async def upload(
+        self, user_id: UUID, escrow_id: UUID, file: bytes, content_type: str = "text/plain"
+    ) -> str:
+        """A file whose bytes are in S3, and whose check has been asked for."""
+        announced = await self.announce(user_id, escrow_id, file, content_type)
+        assert announced.status_code == 200, announced.text
+        form, file_id = announced.json()["upload"], announced.json()["file"]["id"]
+        assert (await self.send(form, file)).status_code == 204
+        path = f"/v1/escrows/{escrow_id}/evidence/{file_id}/complete"
+        asked = await self.post(user_id, path)
+        assert (asked.status_code, asked.json()["status"]) == (200, "CHECKING")
+        return str(file_id)
+
+    async def send(self, form: dict[str, Any], file: bytes, **changed: str) -> httpx.Response:
+        """What a browser does with an upload form."""
+        async with httpx.AsyncClient() as browser:
+            fields = form["fields"] | changed
+            return await browser.post(form["url"], data=fields, files={"file": ("file", file)})
+
+    async def evidence(
+        self, user_id: UUID, escrow_id: UUID, file: bytes, content_type: str = "text/plain"
+    ) -> dict[str, Any]:
+        """A file that has been uploaded and checked."""
+        file_id = await self.upload(user_id, escrow_id, file, content_type)
+        await self.work()
+        answer = await self.get(user_id, f"/v1/escrows/{escrow_id}/evidence/{file_id}")
+        found: dict[str, Any] = answer.json()
+        return found
+
     async def webhook(
         self,
         event: dict[str, Any],
@@ -423,7 +462,7 @@ class Desk:
         await self.app.state.outside.rail.close()
 
 
-def settings_for(database: Database, provider: Stripe) -> Settings:
+def settings_for(database: Database, provider: Stripe, s3: dict[str, Any]) -> Settings:
     return Settings.model_validate(
         {
             "environment": "test",
@@ -432,6 +471,10 @@ def settings_for(database: Database, provider: Stripe) -> Settings:
             "public_url": ISSUER,
             "jwt_issuer": ISSUER,
             "jwks_url": f"{ISSUER}/.well-known/jwks.json",
+            "s3_endpoint_url": s3["endpoint_url"],
+            "s3_access_key": s3["aws_access_key_id"],
+            "s3_secret_key": s3["aws_secret_access_key"],
+            "s3_region": s3["region_name"],
             "stripe_api_key": API_KEY,
             "stripe_api_url": provider.url,
             "stripe_webhook_secrets": f"{SECRET},{OLD_SECRET}",
@@ -441,8 +484,9 @@ def settings_for(database: Database, provider: Stripe) -> Settings:
 
 
 @pytest.fixture(scope="session")
-async def office(server: Database, world: Stripe) -> AsyncIterator[Desk]:
-    made = Desk(server, world, settings_for(server, world))
+async def office(postgres_server: Stack, server: Database, world: Stripe) -> AsyncIterator[Desk]:
+    postgres_server.start("s3", "bucket")
+    made = Desk(server, world, settings_for(server, world, postgres_server.s3("escrow")))
     yield made
     await made.close()
 

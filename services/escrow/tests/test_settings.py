@@ -14,6 +14,9 @@ PRODUCTION = {
     "public_url": "https://bloxtr8.dev",
     "jwt_issuer": "https://bloxtr8.dev",
     "jwks_url": "https://bloxtr8.dev/.well-known/jwks.json",
+    "s3_endpoint_url": "https://s3.test",
+    "s3_access_key": "escrow",
+    "s3_secret_key": "secret",
     "stripe_api_key": "sk_live_1",
     "stripe_webhook_secrets": "whsec_1,whsec_2",
 }

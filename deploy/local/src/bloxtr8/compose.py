@@ -29,8 +29,8 @@ def make_topics(home: Home) -> None:
 
 
 def make_storage(home: Home) -> None:
-    """The bucket and the key that seals contracts."""
-    objects.make_bucket(home)
+    """The buckets and the key that seals contracts."""
+    objects.make_buckets(home)
     seal.make(home)
 
 

@@ -66,7 +66,13 @@ def _own(home: Home, service: str) -> dict[str, str]:
                 "CONTRACTS_SEAL_ROOT_FILE": str(root),
             }
         case "escrow":
+            access, secret = objects.keys(home, "escrow")
             return {
+                "ESCROW_S3_ENDPOINT_URL": objects.endpoint(home),
+                "ESCROW_S3_ACCESS_KEY": access,
+                "ESCROW_S3_SECRET_KEY": secret,
+                "ESCROW_S3_BUCKET": objects.EVIDENCE_BUCKET,
+                "ESCROW_S3_REGION": objects.REGION,
                 "ESCROW_STRIPE_API_KEY": STRIPE_API_KEY,
                 "ESCROW_STRIPE_API_URL": f"{world}/stripe",
                 "ESCROW_STRIPE_WEBHOOK_SECRETS": home.secret("stripe_webhook"),

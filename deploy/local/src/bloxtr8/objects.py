@@ -1,4 +1,4 @@
-"""The S3 server (SeaweedFS): a key per service, a bucket nobody can delete from."""
+"""The S3 server (SeaweedFS): a key and a bucket per service; contracts cannot be deleted."""
 
 import contextlib
 import json
@@ -8,13 +8,18 @@ from typing import Any
 from bloxtr8.home import Home, Misused
 
 BUCKET = "contracts"
+EVIDENCE_BUCKET = "evidence"
+"""Escrow's; nothing in it is locked, so that what is refused or abandoned can be deleted."""
 REGION = "us-east-1"
 LOCK_DAYS = 1
 """Locally a contract is undeletable for a day; production sets years."""
 _GRANTS = {
     "admin": ["Admin", "Read", "Write", "List", "Tagging"],
     "contracts": [f"{action}:{BUCKET}" for action in ("Read", "Write", "List", "Tagging")],
-    "escrow": [f"{action}:{BUCKET}" for action in ("Read", "List")],
+    "escrow": [
+        *(f"{action}:{BUCKET}" for action in ("Read", "List")),
+        *(f"{action}:{EVIDENCE_BUCKET}" for action in ("Read", "Write")),
+    ],
 }
 
 
@@ -80,13 +85,17 @@ def client(home: Home, login: str) -> Any:
     )
 
 
-def make_bucket(home: Home) -> None:
-    """The versioned bucket whose objects cannot be deleted or overwritten; harmless to repeat."""
+def make_buckets(home: Home) -> None:
+    """Evidence's, and contracts': versioned, its objects cannot be deleted or overwritten.
+
+    Harmless to repeat.
+    """
     s3 = client(home, "admin")
-    with contextlib.suppress(
-        s3.exceptions.BucketAlreadyOwnedByYou, s3.exceptions.BucketAlreadyExists
-    ):
+    is_there = (s3.exceptions.BucketAlreadyOwnedByYou, s3.exceptions.BucketAlreadyExists)
+    with contextlib.suppress(*is_there):
         s3.create_bucket(Bucket=BUCKET, ObjectLockEnabledForBucket=True)
+    with contextlib.suppress(*is_there):
+        s3.create_bucket(Bucket=EVIDENCE_BUCKET)
     s3.put_object_lock_configuration(
         Bucket=BUCKET,
         ObjectLockConfiguration={

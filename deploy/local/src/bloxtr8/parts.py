@@ -133,13 +133,13 @@ def _steps(home: Home) -> list[Part]:
     async def make_topics() -> None:
         await asyncio.to_thread(kafka.apply_table, home)
 
-    async def make_bucket() -> None:
-        await asyncio.to_thread(objects.make_bucket, home)
+    async def make_buckets() -> None:
+        await asyncio.to_thread(objects.make_buckets, home)
 
     return [
         Step("migrations", lambda: postgres.migrate(home), after=("postgres",)),
         Step("topics", make_topics, after=("kafka",)),
-        Step("bucket", make_bucket, after=("s3",)),
+        Step("bucket", make_buckets, after=("s3",)),
     ]
 
 

@@ -2,8 +2,9 @@
 
 from fastapi import FastAPI
 
+from escrow.evidence.storage import Storage
 from escrow.rails.stripe import StripeRail
-from escrow.routes import disputes, escrows, holds, payout_accounts, webhooks
+from escrow.routes import disputes, escrows, evidence, holds, payout_accounts, webhooks
 from escrow.routes.outside import Outside
 from escrow.settings import Settings
 from shared import web
@@ -21,6 +22,7 @@ def create_app(
         routers=[
             escrows.router,
             disputes.router,
+            evidence.router,
             holds.router,
             payout_accounts.router,
             webhooks.router,
@@ -29,6 +31,7 @@ def create_app(
         keys=keys,
     )
     app.state.outside = Outside(settings, sessions, StripeRail(settings))
+    app.state.storage = Storage(settings)
     return app
 
 

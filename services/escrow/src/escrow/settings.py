@@ -13,6 +13,11 @@ _LIVE_KEYS = ("sk_live_", "rk_live_")
 class Settings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="ESCROW_", frozen=True, extra="ignore")
 
+    s3_endpoint_url: str
+    s3_access_key: str
+    s3_secret_key: SecretStr
+    s3_bucket: str = "evidence"
+    s3_region: str = "us-east-1"
     stripe_api_key: SecretStr
     stripe_api_url: str = ""
     """Where Stripe is; empty is the real one."""

@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from escrow import case_repository, repository, schemas
+from escrow import case_repository, evidence_repository, repository, schemas
 from escrow.case_schemas import (
     CaseView,
     ChangeView,
@@ -25,10 +25,11 @@ from escrow.errors import (
     EscrowNotFound,
     SplitBegun,
     SplitDoesNotFit,
+    TooManyFiles,
 )
 from escrow.lifecycle import DisputeStatus, EscrowAction
 from escrow.models import Dispute
-from escrow.routes.escrows import COMMAND, Body, view
+from escrow.routes.escrows import ATTACHING, COMMAND, Body, view
 from escrow.routes.outside import InPerson
 from escrow.use_cases import disputes, opening
 from shared import problems
@@ -45,8 +46,10 @@ router = APIRouter(tags=["disputes"])
 
 
 async def _views(session: AsyncSession, found: Sequence[Dispute]) -> list[DisputeView]:
-    said = await case_repository.evidence(session, [dispute.id for dispute in found])
-    return [DisputeView.of(dispute, said[dispute.id]) for dispute in found]
+    ids = [dispute.id for dispute in found]
+    said = await case_repository.evidence(session, ids)
+    files = await evidence_repository.of_disputes(session, ids)
+    return [DisputeView.of(dispute, said[dispute.id], files[dispute.id]) for dispute in found]
 
 
 async def _view(session: AsyncSession, dispute: Dispute) -> DisputeView:
@@ -64,7 +67,7 @@ async def list_disputes(escrow_id: UUID, session: Transaction, caller: Caller) -
 @router.post(
     _PLACE,
     response_model=DisputeView,
-    responses=problems.responses(*COMMAND, AlreadyConfirmed),
+    responses=problems.responses(*COMMAND, *ATTACHING, AlreadyConfirmed),
 )
 async def open_dispute(
     escrow_id: UUID, body: OpenDispute, session: Transaction, caller: InPerson, once: Once
@@ -79,6 +82,7 @@ async def open_dispute(
             title=body.title,
             description=body.description,
             action=EscrowAction.DISPUTE,
+            evidence_ids=body.evidence_ids,
         )
         return await _view(session, opened)
 
@@ -88,7 +92,7 @@ async def open_dispute(
 @router.post(
     "/v1/escrows/{escrow_id}/reject",
     response_model=DisputeView,
-    responses=problems.responses(*COMMAND, AlreadyConfirmed),
+    responses=problems.responses(*COMMAND, *ATTACHING, AlreadyConfirmed),
 )
 async def reject(
     escrow_id: UUID, body: OpenDispute, session: Transaction, caller: InPerson, once: Once
@@ -103,6 +107,7 @@ async def reject(
             title=body.title,
             description=body.description,
             action=EscrowAction.REJECT,
+            evidence_ids=body.evidence_ids,
         )
         return await _view(session, opened)
 
@@ -112,7 +117,7 @@ async def reject(
 @router.post(
     f"{_PLACE}/{{dispute_id}}/evidence",
     response_model=DisputeView,
-    responses=problems.responses(*_COMMAND, DisputeOver),
+    responses=problems.responses(*_COMMAND, *ATTACHING, DisputeOver, TooManyFiles),
 )
 async def add_evidence(
     escrow_id: UUID,
@@ -132,6 +137,7 @@ async def add_evidence(
             caller.user_id,
             is_staff=caller.is_staff,
             statement=body.statement,
+            evidence_ids=body.evidence_ids,
         )
         return await _view(session, dispute)
 

@@ -7,12 +7,15 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from escrow import repository, schemas
+from escrow import evidence_repository, repository, schemas
 from escrow.errors import (
     AccountFrozen,
     AlreadyConfirmed,
     CancelNotOpen,
     EscrowNotFound,
+    EvidenceAttached,
+    EvidenceNotFound,
+    EvidenceNotReady,
     MoneyIsMoving,
     NotYourMove,
     OnHold,
@@ -49,6 +52,7 @@ COMMAND = (
     IllegalMove,
     *idempotency.REFUSALS,
 )
+ATTACHING = (EvidenceNotFound, EvidenceNotReady, EvidenceAttached)
 Body = schemas.Nothing | None
 
 router = APIRouter(tags=["escrows"])
@@ -66,6 +70,9 @@ class _Ready(Exception):
 
 async def _views(session: AsyncSession, escrows: Sequence[Escrow]) -> list[schemas.EscrowView]:
     deliveries = await repository.deliveries_of(session, [escrow.id for escrow in escrows])
+    files = await evidence_repository.of_deliveries(
+        session, [one.id for made in deliveries.values() for one in made]
+    )
     unpaid = [escrow for escrow in escrows if escrow.status is EscrowStatus.AWAIT_FUNDS]
     checks = await repository.verifications(session, [(e.seller_id, e.game_id) for e in unpaid])
     owners = {
@@ -73,7 +80,7 @@ async def _views(session: AsyncSession, escrows: Sequence[Escrow]) -> list[schem
         for escrow in unpaid
     }
     return [
-        schemas.EscrowView.of(escrow, deliveries[escrow.id], owners.get(escrow.id))
+        schemas.EscrowView.of(escrow, deliveries[escrow.id], files, owners.get(escrow.id))
         for escrow in escrows
     ]
 
@@ -193,7 +200,7 @@ async def _hand_over(request: Request, caller: Principal, out: Outside, ready: _
 @router.post(
     "/v1/escrows/{escrow_id}/deliver",
     response_model=schemas.EscrowView,
-    responses=problems.responses(*COMMAND),
+    responses=problems.responses(*COMMAND, *ATTACHING),
 )
 async def deliver(
     escrow_id: UUID, body: schemas.Deliver, session: Transaction, caller: InPerson, once: Once
@@ -207,6 +214,7 @@ async def deliver(
             caller.user_id,
             title=body.title,
             description=body.description,
+            evidence_ids=body.evidence_ids,
         )
         return await view(session, escrow)
 

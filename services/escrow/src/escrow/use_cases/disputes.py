@@ -1,5 +1,6 @@
 """Disputes: opened by a side or by silence, argued, then decided by a moderator or taken back."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -25,7 +26,7 @@ from escrow.lifecycle import (
     Role,
 )
 from escrow.models import Dispute, DisputeEvidence, Escrow
-from escrow.use_cases import intents, moves, settling
+from escrow.use_cases import evidence, intents, moves, settling
 from shared import clock, deadlines, telemetry
 from shared.events.escrow import EscrowDisputed
 from shared.ids import new_id
@@ -47,16 +48,24 @@ async def ask(
     title: str,
     description: str,
     action: EscrowAction,
+    evidence_ids: Sequence[UUID] = (),
 ) -> Dispute:
     """A side does not agree (DISPUTE), or the buyer refuses what was delivered (REJECT).
 
     Raises:
         AlreadyConfirmed: the payout is due.
+        EvidenceNotFound, EvidenceNotReady, EvidenceAttached: see `evidence.attach`.
         EscrowNotFound, NotYourMove, AccountFrozen, MoneyIsMoving, IllegalMove: see `lock_for`.
     """
     escrow = await moves.lock_for(session, escrow_id, action, user_id)
     dispute = await open_for(
-        session, escrow, user_id, title=title, description=description, action=action
+        session,
+        escrow,
+        user_id,
+        title=title,
+        description=description,
+        action=action,
+        evidence_ids=evidence_ids,
     )
     if action is EscrowAction.REJECT:
         await _mark_deliveries(
@@ -73,6 +82,7 @@ async def open_for(
     title: str,
     description: str,
     action: EscrowAction,
+    evidence_ids: Sequence[UUID] = (),
 ) -> Dispute:
     """Open a dispute of the locked escrow.
 
@@ -95,7 +105,8 @@ async def open_for(
     session.add(dispute)
     await session.flush()
     await deadlines.set(session, escrow.id, settling.DISPUTE_ALERT, now + ALERT_AFTER)
-    await moves.tell(session, EscrowDisputed, escrow, opened_by=opened_by, evidence_count=0)
+    files = await evidence.attach(session, escrow, opened_by, evidence_ids, dispute_id=dispute.id)
+    await moves.tell(session, EscrowDisputed, escrow, opened_by=opened_by, evidence_count=files)
     return dispute
 
 
@@ -107,6 +118,7 @@ async def add_evidence(
     *,
     is_staff: bool,
     statement: str,
+    evidence_ids: Sequence[UUID] = (),
 ) -> Dispute:
     """A side says something for the moderator and the other side to read.
 
@@ -114,12 +126,14 @@ async def add_evidence(
         EscrowNotFound, DisputeNotFound: as they say.
         NotYourMove: the caller is no side of the trade.
         DisputeOver: it has been decided or taken back.
+        EvidenceNotFound, EvidenceNotReady, EvidenceAttached, TooManyFiles: see `evidence.attach`.
     """
     escrow, dispute, role = await _find(session, escrow_id, dispute_id, user_id, is_staff=is_staff)
     if role is Role.STAFF:
         raise NotYourMove("add evidence", (Role.BUYER.value, Role.SELLER.value))
     _still_open(dispute)
     session.add(DisputeEvidence(dispute_id=dispute.id, author_id=user_id, statement=statement))
+    await evidence.attach(session, escrow, user_id, evidence_ids, dispute_id=dispute.id)
     moves.note(session, escrow, "escrow.evidence_added", dispute=str(dispute.id), by=role.value)
     await session.flush()
     return dispute

@@ -1,5 +1,6 @@
 """From the handover of the game to money that has reached the seller, or the buyer again."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -20,7 +21,7 @@ from escrow.lifecycle import (
 from escrow.models import MANY_ATTEMPTS, Delivery, Escrow, Intent, JobKind
 from escrow.postings import Cause, Shares
 from escrow.rails import Refund, Transfer
-from escrow.use_cases import intents, moves
+from escrow.use_cases import evidence, intents, moves
 from escrow.use_cases.post import post
 from shared import clock, deadlines, jobs
 from shared.events.escrow import EscrowDelivered, EscrowRefunded, EscrowReleased
@@ -33,11 +34,18 @@ _REFUND_FAILED = frozenset({"failed", "canceled"})
 
 
 async def deliver(
-    session: AsyncSession, escrow_id: UUID, seller_id: UUID, *, title: str, description: str
+    session: AsyncSession,
+    escrow_id: UUID,
+    seller_id: UUID,
+    *,
+    title: str,
+    description: str,
+    evidence_ids: Sequence[UUID] = (),
 ) -> Escrow:
     """The seller says that the game has been handed over.
 
     Raises:
+        EvidenceNotFound, EvidenceNotReady, EvidenceAttached: see `evidence.attach`.
         EscrowNotFound, NotYourMove, AccountFrozen, MoneyIsMoving, IllegalMove: see `lock_for`.
     """
     escrow = await moves.lock_for(session, escrow_id, EscrowAction.DELIVER, seller_id)
@@ -53,9 +61,11 @@ async def deliver(
         observed_transfer=escrow.observed_transfer,
     )
     session.add(delivery)
+    await session.flush()
+    files = await evidence.attach(session, escrow, seller_id, evidence_ids, delivery_id=delivery.id)
     await moves.await_answer(session, escrow)
     await moves.move(session, escrow, EscrowAction.DELIVER)
-    await moves.tell(session, EscrowDelivered, escrow, delivered_by=seller_id, evidence_count=0)
+    await moves.tell(session, EscrowDelivered, escrow, delivered_by=seller_id, evidence_count=files)
     return escrow
 
 
