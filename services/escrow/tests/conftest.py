@@ -381,7 +381,7 @@ class Desk:
         return await self.http.get(path, headers=headers)
 
     async def announce(
-        self, user_id: UUID, escrow_id: UUID, file: bytes, content_type: str, **other: Any
+        self, user_id: UUID, escrow_id: UUID, file: bytes, content_type: str, /, **other: Any
     ) -> httpx.Response:
         said = {"file_name": "proof", "content_type": content_type, "size": len(file)}
         return await self.post(user_id, f"/v1/escrows/{escrow_id}/evidence", said | other)

@@ -17,7 +17,7 @@ import warnings
 WITHIN_SECONDS = 20.0
 CPU_SECONDS = 15
 MEMORY_BYTES = 512 * 1024 * 1024
-LARGEST_IMAGE_PIXELS = 25_000_000
+LARGEST_IMAGE_PIXELS = 16_000_000
 LARGEST_CLEAN_BYTES = 20 * 1024 * 1024
 _FORMATS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP"}
 _CLEAN, _UNFIT = b"+", b"-"
@@ -88,8 +88,8 @@ def _image(file: bytes, declared: str) -> bytes:
         with Image.open(io.BytesIO(file), formats=[declared]) as opened:
             if declared != "JPEG" and getattr(opened, "n_frames", 1) > 1:
                 raise Unfit("Moving pictures are not accepted.")
-            upright = ImageOps.exif_transpose(opened)
-            made = upright.convert("RGBA" if upright.has_transparency_data else "RGB")
+            ImageOps.exif_transpose(opened, in_place=True)
+            made = opened.convert("RGBA" if opened.has_transparency_data else "RGB")
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise Unfit(f"The image has more than {LARGEST_IMAGE_PIXELS} pixels.") from None
     except (OSError, SyntaxError, ValueError, OverflowError, EOFError):

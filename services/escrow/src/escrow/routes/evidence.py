@@ -102,7 +102,7 @@ async def complete(
     once: Once,
     _body: Body = None,
 ) -> Response:
-    """The file has been uploaded; when it has been checked it is READY, or REFUSED with a reason."""
+    """The file has been uploaded; its check makes it READY, or REFUSED with a reason."""
 
     async def command() -> FileView:
         file = await evidence.complete(
