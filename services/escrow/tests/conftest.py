@@ -20,6 +20,8 @@ import structlog
 
 from escrow.api import create_app
 from escrow.deadlines import EXPIRIES
+from escrow.evidence.storage import Storage
+from escrow.evidence_jobs import EvidenceJobs
 from escrow.jobs import StripeJobs
 from escrow.rails.stripe import StripeRail
 from escrow.settings import Settings
@@ -277,6 +279,7 @@ class Desk:
         self.settings = settings
         self.issuer = TestIssuer()
         self.rail = StripeRail(settings, database.sessions)
+        self.storage = Storage(settings)
         self.runner = self.runner_of_its_own()
         self.ticker = DeadlineTicker(database.sessions, EXPIRIES)
         app = create_app(settings, database.sessions, self.issuer.key_source())
@@ -286,8 +289,9 @@ class Desk:
         )
 
     def runner_of_its_own(self) -> JobRunner[Any]:
-        works = StripeJobs(self.database.sessions, self.rail, "test").works()
-        return JobRunner(self.database.sessions, works)
+        sessions = self.database.sessions
+        works = StripeJobs(sessions, self.rail, "test").works()
+        return JobRunner(sessions, {**works, **EvidenceJobs(sessions, self.storage).works()})
 
     async def work(self) -> None:
         """Do every job that is due."""
@@ -375,6 +379,41 @@ class Desk:
     async def get(self, user_id: UUID, path: str, **claims: Any) -> httpx.Response:
         headers = self.issuer.authorization(user_id, **claims)
         return await self.http.get(path, headers=headers)
+
+    async def announce(
+        self, user_id: UUID, escrow_id: UUID, file: bytes, content_type: str, /, **other: Any
+    ) -> httpx.Response:
+        said = {"file_name": "proof", "content_type": content_type, "size": len(file)}
+        return await self.post(user_id, f"/v1/escrows/{escrow_id}/evidence", said | other)
+
+    async def upload(
+        self, user_id: UUID, escrow_id: UUID, file: bytes, content_type: str = "text/plain"
+    ) -> str:
+        """A file whose bytes are in S3, and whose check has been asked for."""
+        announced = await self.announce(user_id, escrow_id, file, content_type)
+        assert announced.status_code == 200, announced.text
+        form, file_id = announced.json()["upload"], announced.json()["file"]["id"]
+        assert (await self.send(form, file)).status_code == 204
+        path = f"/v1/escrows/{escrow_id}/evidence/{file_id}/complete"
+        asked = await self.post(user_id, path)
+        assert (asked.status_code, asked.json()["status"]) == (200, "CHECKING")
+        return str(file_id)
+
+    async def send(self, form: dict[str, Any], file: bytes, **changed: str) -> httpx.Response:
+        """What a browser does with an upload form."""
+        async with httpx.AsyncClient() as browser:
+            fields = form["fields"] | changed
+            return await browser.post(form["url"], data=fields, files={"file": ("file", file)})
+
+    async def evidence(
+        self, user_id: UUID, escrow_id: UUID, file: bytes, content_type: str = "text/plain"
+    ) -> dict[str, Any]:
+        """A file that has been uploaded and checked."""
+        file_id = await self.upload(user_id, escrow_id, file, content_type)
+        await self.work()
+        answer = await self.get(user_id, f"/v1/escrows/{escrow_id}/evidence/{file_id}")
+        found: dict[str, Any] = answer.json()
+        return found
 
     async def webhook(
         self,

@@ -6,6 +6,7 @@ import pytest
 
 from escrow.lifecycle import (
     ESCROW,
+    EVIDENCE,
     INTENT,
     MAY_ASK,
     MILESTONE,
@@ -103,6 +104,19 @@ def test_a_settled_or_failed_intent_is_never_asked_for_again() -> None:
         IntentState.FAILED,
         IntentState.NOT_EXECUTED,
     }
+
+
+def test_a_file_that_was_refused_or_has_expired_is_never_ready() -> None:
+    legal = {
+        ("PENDING", "complete", "CHECKING"),
+        ("CHECKING", "accept", "READY"),
+        ("CHECKING", "refuse", "REFUSED"),
+        ("PENDING", "expire", "EXPIRED"),
+        ("READY", "expire", "EXPIRED"),
+        ("REFUSED", "expire", "EXPIRED"),
+    }
+    made = {(a.value, b.value, c.value) for (a, b), c in EVIDENCE.moves.items()}
+    assert made == legal
 
 
 def test_a_payment_is_only_ever_seen_moving_up() -> None:

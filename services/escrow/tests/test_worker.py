@@ -1,6 +1,7 @@
 """A worker is killed around its calls to Stripe; another one finishes what it began, once."""
 
 import asyncio
+import hashlib
 import os
 import signal
 import sys
@@ -47,6 +48,25 @@ async def dies_at(desk: "Desk", point: str, log: Path) -> None:
             if worker.returncode is None:
                 worker.kill()
     assert died == -signal.SIGKILL
+
+
+async def test_a_worker_killed_over_evidence_leaves_it_to_another(
+    desk: "Desk", trade: "Trade", tmp_path: Path
+) -> None:
+    escrow_id = await desk.funded(trade)
+    file_id = await desk.upload(trade.seller_id, escrow_id, b"Handed over.")
+    await dies_at(desk, "evidence.after_put_before_row", tmp_path / "worker.log")
+    row = await desk.database.one("SELECT status, sha256 FROM evidence_files")
+    assert (row["status"], row["sha256"]) == ("CHECKING", None)
+    sha256 = hashlib.sha256(b"Handed over.").hexdigest()
+    key = f"clean/{escrow_id}/{file_id}/{sha256}"
+    assert await desk.storage.read(key, 100) == b"Handed over."
+    await recover(desk)
+
+    row = await desk.database.one("SELECT status, sha256 FROM evidence_files")
+    assert (row["status"], row["sha256"]) == ("READY", sha256)
+    assert await desk.storage.read(key, 100) == b"Handed over."
+    assert await desk.storage.read(f"incoming/{escrow_id}/{file_id}", 100) is None
 
 
 async def recover(desk: "Desk") -> None:

@@ -5,7 +5,7 @@ from alembic import op
 from shared.migrations import execute_script, grant_dml
 
 revision = "0008"
-down_revision = "0006"
+down_revision = "0007"
 
 TABLES = """
 ALTER TABLE escrows ADD COLUMN is_divided boolean NOT NULL DEFAULT false;

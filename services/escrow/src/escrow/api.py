@@ -2,11 +2,13 @@
 
 from fastapi import FastAPI
 
+from escrow.evidence.storage import Storage
 from escrow.rails.stripe import StripeRail
 from escrow.routes import (
     books,
     disputes,
     escrows,
+    evidence,
     holds,
     milestones,
     packages,
@@ -14,7 +16,6 @@ from escrow.routes import (
     webhooks,
 )
 from escrow.routes.outside import Outside
-from escrow.sealed import SealedDocuments
 from escrow.settings import Settings
 from shared import web
 from shared.auth import KeySource
@@ -32,6 +33,7 @@ def create_app(
             escrows.router,
             milestones.router,
             disputes.router,
+            evidence.router,
             holds.router,
             books.router,
             packages.router,
@@ -42,7 +44,7 @@ def create_app(
         keys=keys,
     )
     app.state.outside = Outside(settings, sessions, StripeRail(settings, sessions))
-    app.state.sealed = SealedDocuments(settings)
+    app.state.storage = Storage(settings)
     return app
 
 

@@ -7,6 +7,8 @@ from uuid import UUID
 
 from pydantic import StringConstraints
 
+from escrow.evidence_models import EvidenceFile
+from escrow.evidence_schemas import EvidenceIds, FileView
 from escrow.lifecycle import (
     DisputeStatus,
     EscrowStatus,
@@ -27,10 +29,12 @@ Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max
 class OpenDispute(RequestBody):
     title: Title
     description: Text
+    evidence_ids: EvidenceIds = ()
 
 
 class Say(RequestBody):
     statement: Text
+    evidence_ids: EvidenceIds = ()
 
 
 class Decide(RequestBody):
@@ -89,12 +93,21 @@ class DisputeView(View):
     resolved_at: datetime | None
     created_at: datetime
     evidence: list[EvidenceView]
+    files: list[FileView]
 
     @classmethod
-    def of(cls, dispute: Dispute, evidence: Sequence[DisputeEvidence]) -> Self:
-        own = {name: getattr(dispute, name) for name in cls.model_fields if name != "evidence"}
-        said = [EvidenceView.model_validate(one) for one in evidence]
-        return cls.model_validate(own | {"evidence": said})
+    def of(
+        cls,
+        dispute: Dispute,
+        evidence: Sequence[DisputeEvidence],
+        files: Sequence[EvidenceFile],
+    ) -> Self:
+        brought = {
+            "evidence": [EvidenceView.model_validate(one) for one in evidence],
+            "files": [FileView.model_validate(file) for file in files],
+        }
+        own = {name: getattr(dispute, name) for name in cls.model_fields if name not in brought}
+        return cls.model_validate(own | brought)
 
 
 class PaymentView(View):

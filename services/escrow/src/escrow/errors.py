@@ -186,6 +186,45 @@ class DisputeOver(Conflict):
         super().__init__("Nothing can be added to it or changed any more.", state=state)
 
 
+class EvidenceNotFound(NotFound):
+    code = "evidence-not-found"
+
+    def __init__(self, file_id: UUID) -> None:
+        super().__init__(f"There is no file {file_id} in this escrow, or it is not shown to you.")
+
+
+class EvidenceClosed(Conflict):
+    code = "evidence-closed"
+    title = "No evidence is taken now"
+
+    def __init__(self, state: str) -> None:
+        super().__init__("Files are taken from the payment to the end of a trade.", state=state)
+
+
+class EvidenceNotReady(Conflict):
+    code = "evidence-not-ready"
+    title = "The file has not passed its check"
+
+    def __init__(self, file_id: UUID, state: str) -> None:
+        super().__init__(f"File {file_id} is {state}; only READY files can be used.", state=state)
+
+
+class EvidenceAttached(Conflict):
+    code = "evidence-attached"
+    title = "The file has been attached already"
+
+    def __init__(self, file_id: UUID, state: str) -> None:
+        super().__init__(f"File {file_id} belongs to something; upload it again.", state=state)
+
+
+class TooManyFiles(Conflict):
+    code = "too-many-files"
+    title = "The side has attached enough files"
+
+    def __init__(self, limit: int, state: str) -> None:
+        super().__init__(f"Each side attaches {limit} files to a dispute at most.", state=state)
+
+
 class SplitDoesNotFit(Invalid):
     code = "split-does-not-fit"
 

@@ -159,6 +159,40 @@ class Resolution(StrEnum):
     SPLIT = "SPLIT"
 
 
+class EvidenceStatus(StrEnum):
+    """How far a file is that a side brings as evidence."""
+
+    PENDING = "PENDING"
+    """Announced; its bytes may be uploaded."""
+    CHECKING = "CHECKING"
+    READY = "READY"
+    """Clean bytes are kept; its uploader may attach it."""
+    REFUSED = "REFUSED"
+    EXPIRED = "EXPIRED"
+    """Nobody has attached it in time."""
+
+
+class EvidenceAction(StrEnum):
+    COMPLETE = "complete"
+    ACCEPT = "accept"
+    REFUSE = "refuse"
+    EXPIRE = "expire"
+
+
+EVIDENCE = Lifecycle(
+    "The file",
+    initial=EvidenceStatus.PENDING,
+    moves={
+        (EvidenceStatus.PENDING, EvidenceAction.COMPLETE): EvidenceStatus.CHECKING,
+        (EvidenceStatus.CHECKING, EvidenceAction.ACCEPT): EvidenceStatus.READY,
+        (EvidenceStatus.CHECKING, EvidenceAction.REFUSE): EvidenceStatus.REFUSED,
+        (EvidenceStatus.PENDING, EvidenceAction.EXPIRE): EvidenceStatus.EXPIRED,
+        (EvidenceStatus.READY, EvidenceAction.EXPIRE): EvidenceStatus.EXPIRED,
+        (EvidenceStatus.REFUSED, EvidenceAction.EXPIRE): EvidenceStatus.EXPIRED,
+    },
+)
+
+
 class HoldKind(StrEnum):
     """Why nobody but staff may move an escrow."""
 

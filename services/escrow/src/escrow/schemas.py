@@ -1,12 +1,14 @@
 """Bodies of escrow's requests and answers; money is in cents."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
 from pydantic import Field, StringConstraints
 
+from escrow.evidence_models import EvidenceFile
+from escrow.evidence_schemas import EvidenceIds, FileView
 from escrow.lifecycle import DeliveryStatus, EscrowStatus, Ownership, Settling
 from escrow.milestone_models import MilestoneEscrow, MilestonePlan
 from escrow.models import Delivery, Escrow, LedgerEntry, LedgerTransaction
@@ -26,6 +28,7 @@ class Deliver(RequestBody):
     description: Annotated[
         str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000)
     ]
+    evidence_ids: EvidenceIds = ()
 
 
 class Refund(RequestBody):
@@ -118,6 +121,13 @@ class DeliveryView(View):
     delivered_at: datetime | None
     observed_transfer: dict[str, str] | None
     """The game was seen with the buyer: `creator_id`, `creator_type`, `observed_at`."""
+    evidence: list[FileView]
+
+    @classmethod
+    def of(cls, delivery: Delivery, files: Sequence[EvidenceFile]) -> Self:
+        own = {name: getattr(delivery, name) for name in cls.model_fields if name != "evidence"}
+        attached = [FileView.model_validate(file) for file in files]
+        return cls.model_validate(own | {"evidence": attached})
 
 
 class EscrowView(View):
@@ -167,14 +177,18 @@ class EscrowView(View):
         cls,
         escrow: Escrow,
         deliveries: Sequence[Delivery],
+        files: Mapping[UUID, Sequence[EvidenceFile]],
         ownership: Ownership | None,
         milestones: Sequence[MilestoneEscrow],
     ) -> Self:
+        """Args: files: what is attached, by delivery."""
         computed = {
             "payout": shares(escrow).to_seller,
             "waits_for": "SELLER_PAYOUT_ACCOUNT" if is_waiting(escrow) else None,
             "ownership": ownership,
-            "deliveries": [DeliveryView.model_validate(delivery) for delivery in deliveries],
+            "deliveries": [
+                DeliveryView.of(delivery, files[delivery.id]) for delivery in deliveries
+            ],
             "milestones": [MilestoneView.of(milestone) for milestone in milestones],
         }
         own = {name: getattr(escrow, name) for name in cls.model_fields if name not in computed}

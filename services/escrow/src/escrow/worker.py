@@ -1,6 +1,8 @@
 """The background process of escrow: wiring only."""
 
 from escrow.deadlines import EXPIRIES
+from escrow.evidence.storage import Storage
+from escrow.evidence_jobs import EvidenceJobs
 from escrow.jobs import StripeJobs
 from escrow.rails.stripe import StripeRail
 from escrow.settings import Settings
@@ -19,7 +21,10 @@ def build(settings: Settings, sessions: Sessions) -> worker.WorkerParts:
     works = StripeJobs(sessions, rail, settings.environment).works()
     return worker.WorkerParts(
         subscribe=lambda broker: subscribe(broker, settings),
-        runners=[JobRunner(sessions, works) for _ in range(RUNNERS)],
+        runners=[
+            *(JobRunner(sessions, works) for _ in range(RUNNERS)),
+            JobRunner(sessions, EvidenceJobs(sessions, Storage(settings)).works()),
+        ],
         ticker=DeadlineTicker(sessions, EXPIRIES),
         close=rail.close,
     )

@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from escrow import case_repository, repository, schemas
+from escrow import case_repository, evidence_repository, repository, schemas
 from escrow.case_schemas import (
     CaseView,
     ChangeView,
@@ -25,10 +25,11 @@ from escrow.errors import (
     EscrowNotFound,
     SplitBegun,
     SplitDoesNotFit,
+    TooManyFiles,
 )
 from escrow.lifecycle import DisputeStatus, EscrowAction
 from escrow.models import Dispute
-from escrow.routes.escrows import COMMAND, Body, view
+from escrow.routes.escrows import ATTACHING, COMMAND, Body, view
 from escrow.routes.outside import InPerson
 from escrow.use_cases import disputes, opening
 from shared import problems
@@ -44,13 +45,15 @@ _COMMAND = (*COMMAND, DisputeNotFound)
 router = APIRouter(tags=["disputes"])
 
 
-async def _views(session: AsyncSession, found: Sequence[Dispute]) -> list[DisputeView]:
-    said = await case_repository.evidence(session, [dispute.id for dispute in found])
-    return [DisputeView.of(dispute, said[dispute.id]) for dispute in found]
+async def dispute_views(session: AsyncSession, found: Sequence[Dispute]) -> list[DisputeView]:
+    ids = [dispute.id for dispute in found]
+    said = await case_repository.evidence(session, ids)
+    files = await evidence_repository.of_disputes(session, ids)
+    return [DisputeView.of(dispute, said[dispute.id], files[dispute.id]) for dispute in found]
 
 
-async def _view(session: AsyncSession, dispute: Dispute) -> DisputeView:
-    [shown] = await _views(session, [dispute])
+async def dispute_view(session: AsyncSession, dispute: Dispute) -> DisputeView:
+    [shown] = await dispute_views(session, [dispute])
     return shown
 
 
@@ -58,13 +61,13 @@ async def _view(session: AsyncSession, dispute: Dispute) -> DisputeView:
 async def list_disputes(escrow_id: UUID, session: Transaction, caller: Caller) -> list[DisputeView]:
     """Every dispute of this escrow, oldest first, with what both sides have said."""
     await opening.find(session, escrow_id, caller.user_id, is_staff=caller.is_staff)
-    return await _views(session, await case_repository.disputes(session, escrow_id))
+    return await dispute_views(session, await case_repository.disputes(session, escrow_id))
 
 
 @router.post(
     _PLACE,
     response_model=DisputeView,
-    responses=problems.responses(*COMMAND, AlreadyConfirmed),
+    responses=problems.responses(*COMMAND, *ATTACHING, AlreadyConfirmed),
 )
 async def open_dispute(
     escrow_id: UUID, body: OpenDispute, session: Transaction, caller: InPerson, once: Once
@@ -79,8 +82,9 @@ async def open_dispute(
             title=body.title,
             description=body.description,
             action=EscrowAction.DISPUTE,
+            evidence_ids=body.evidence_ids,
         )
-        return await _view(session, opened)
+        return await dispute_view(session, opened)
 
     return await once(command)
 
@@ -88,7 +92,7 @@ async def open_dispute(
 @router.post(
     "/v1/escrows/{escrow_id}/reject",
     response_model=DisputeView,
-    responses=problems.responses(*COMMAND, AlreadyConfirmed),
+    responses=problems.responses(*COMMAND, *ATTACHING, AlreadyConfirmed),
 )
 async def reject(
     escrow_id: UUID, body: OpenDispute, session: Transaction, caller: InPerson, once: Once
@@ -103,8 +107,9 @@ async def reject(
             title=body.title,
             description=body.description,
             action=EscrowAction.REJECT,
+            evidence_ids=body.evidence_ids,
         )
-        return await _view(session, opened)
+        return await dispute_view(session, opened)
 
     return await once(command)
 
@@ -112,7 +117,7 @@ async def reject(
 @router.post(
     f"{_PLACE}/{{dispute_id}}/evidence",
     response_model=DisputeView,
-    responses=problems.responses(*_COMMAND, DisputeOver),
+    responses=problems.responses(*_COMMAND, *ATTACHING, DisputeOver, TooManyFiles),
 )
 async def add_evidence(
     escrow_id: UUID,
@@ -132,8 +137,9 @@ async def add_evidence(
             caller.user_id,
             is_staff=caller.is_staff,
             statement=body.statement,
+            evidence_ids=body.evidence_ids,
         )
-        return await _view(session, dispute)
+        return await dispute_view(session, dispute)
 
     return await once(command)
 
@@ -157,7 +163,7 @@ async def withdraw(
         dispute = await disputes.withdraw(
             session, escrow_id, dispute_id, caller.user_id, is_staff=caller.is_staff
         )
-        return await _view(session, dispute)
+        return await dispute_view(session, dispute)
 
     return await once(command)
 
@@ -181,7 +187,7 @@ async def take(
         dispute = await disputes.take(
             session, escrow_id, dispute_id, caller.user_id, is_staff=caller.is_staff
         )
-        return await _view(session, dispute)
+        return await dispute_view(session, dispute)
 
     return await once(command)
 
@@ -212,7 +218,7 @@ async def resolve(
             reason=body.reason,
             to_buyer=body.to_buyer,
         )
-        return await _view(session, dispute)
+        return await dispute_view(session, dispute)
 
     return await once(command)
 
@@ -231,7 +237,7 @@ async def list_every_dispute(
     )
     shown = found[: page.limit]
     return Page(
-        items=await _views(session, shown),
+        items=await dispute_views(session, shown),
         next_cursor=encode_cursor(shown[-1].id) if len(found) > page.limit else None,
     )
 
@@ -244,7 +250,7 @@ async def read_case(escrow_id: UUID, session: Transaction, _staff: Staff) -> Cas
         escrow=await view(session, escrow),
         deal=escrow.deal,
         sealed_document=escrow.sealed_document,
-        disputes=await _views(session, await case_repository.disputes(session, escrow_id)),
+        disputes=await dispute_views(session, await case_repository.disputes(session, escrow_id)),
         payments=[
             PaymentView.model_validate(intent)
             for intent in await case_repository.intents(session, escrow_id)

@@ -7,12 +7,15 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from escrow import part_repository, repository, schemas
+from escrow import evidence_repository, part_repository, repository, schemas
 from escrow.errors import (
     AccountFrozen,
     AlreadyConfirmed,
     CancelNotOpen,
     EscrowNotFound,
+    EvidenceAttached,
+    EvidenceNotFound,
+    EvidenceNotReady,
     IsDivided,
     MoneyIsMoving,
     NotYourMove,
@@ -52,6 +55,7 @@ COMMAND = (
     IllegalMove,
     *idempotency.REFUSALS,
 )
+ATTACHING = (EvidenceNotFound, EvidenceNotReady, EvidenceAttached)
 Body = schemas.Nothing | None
 
 router = APIRouter(tags=["escrows"])
@@ -71,6 +75,9 @@ async def _views(session: AsyncSession, escrows: Sequence[Escrow]) -> list[schem
     deliveries = await repository.deliveries_of(session, [escrow.id for escrow in escrows])
     divided_ids = [escrow.id for escrow in escrows if escrow.is_divided]
     divided = await part_repository.milestones(session, divided_ids)
+    files = await evidence_repository.of_deliveries(
+        session, [one.id for made in deliveries.values() for one in made]
+    )
     unpaid = [escrow for escrow in escrows if escrow.status is EscrowStatus.AWAIT_FUNDS]
     checks = await repository.verifications(session, [(e.seller_id, e.game_id) for e in unpaid])
     owners = {
@@ -79,7 +86,7 @@ async def _views(session: AsyncSession, escrows: Sequence[Escrow]) -> list[schem
     }
     return [
         schemas.EscrowView.of(
-            escrow, deliveries[escrow.id], owners.get(escrow.id), divided.get(escrow.id, [])
+            escrow, deliveries[escrow.id], files, owners.get(escrow.id), divided.get(escrow.id, [])
         )
         for escrow in escrows
     ]
@@ -200,7 +207,7 @@ async def _hand_over(request: Request, caller: Principal, out: Outside, ready: _
 @router.post(
     "/v1/escrows/{escrow_id}/deliver",
     response_model=schemas.EscrowView,
-    responses=problems.responses(*COMMAND),
+    responses=problems.responses(*COMMAND, *ATTACHING),
 )
 async def deliver(
     escrow_id: UUID, body: schemas.Deliver, session: Transaction, caller: InPerson, once: Once
@@ -214,6 +221,7 @@ async def deliver(
             caller.user_id,
             title=body.title,
             description=body.description,
+            evidence_ids=body.evidence_ids,
         )
         return await view(session, escrow)
 

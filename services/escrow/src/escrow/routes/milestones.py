@@ -21,7 +21,8 @@ from escrow.errors import (
     SellerStillWaited,
 )
 from escrow.lifecycle import EscrowAction
-from escrow.routes.escrows import COMMAND, Body, view
+from escrow.routes.disputes import dispute_view
+from escrow.routes.escrows import ATTACHING, COMMAND, Body, view
 from escrow.routes.outside import InPerson
 from escrow.use_cases import disputes, held_long, milestones, opening, settling, silence
 from shared import problems
@@ -99,7 +100,7 @@ async def accept(
 @router.post(
     f"{_ONE}/deliver",
     response_model=schemas.EscrowView,
-    responses=problems.responses(*_COMMAND),
+    responses=problems.responses(*_COMMAND, *ATTACHING),
 )
 async def deliver(
     escrow_id: UUID,
@@ -119,6 +120,7 @@ async def deliver(
             title=body.title,
             description=body.description,
             position=position,
+            evidence_ids=body.evidence_ids,
         )
         return await view(session, escrow)
 
@@ -226,7 +228,7 @@ async def open_dispute(
 @router.post(
     f"{_ONE}/reject",
     response_model=DisputeView,
-    responses=problems.responses(*_COMMAND, AlreadyConfirmed),
+    responses=problems.responses(*_COMMAND, *ATTACHING, AlreadyConfirmed),
 )
 async def reject(
     escrow_id: UUID,
@@ -262,5 +264,6 @@ async def _dispute(
         description=body.description,
         action=action,
         position=position,
+        evidence_ids=body.evidence_ids,
     )
-    return DisputeView.of(opened, [])
+    return await dispute_view(session, opened)

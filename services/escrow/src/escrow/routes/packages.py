@@ -9,8 +9,8 @@ from fastapi import APIRouter, Request
 from escrow import repository
 from escrow.case_schemas import CaseView
 from escrow.errors import EscrowNotFound
+from escrow.evidence.storage import PRESIGNED_SECONDS
 from escrow.routes.disputes import read_case
-from escrow.sealed import PRESIGNED_SECONDS
 from shared import clock, problems
 from shared.auth import Staff
 from shared.database import Transaction
@@ -55,9 +55,7 @@ async def read_package(
     expires_at = await clock.now(session) + timedelta(seconds=PRESIGNED_SECONDS)
     return PackageView(
         contract=DocumentLink(
-            url=request.app.state.sealed.presigned_url(
-                sealed, f"contract-{escrow.contract_id}.pdf"
-            ),
+            url=request.app.state.storage.sealed_url(sealed, f"contract-{escrow.contract_id}.pdf"),
             sha256=sealed.sha256,
             expires_at=expires_at,
         ),

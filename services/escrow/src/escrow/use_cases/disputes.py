@@ -1,5 +1,6 @@
 """Disputes: opened by a side or by silence, argued, then decided by a moderator or taken back."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -26,7 +27,7 @@ from escrow.lifecycle import (
 )
 from escrow.milestone_models import Part
 from escrow.models import Dispute, DisputeEvidence, Escrow
-from escrow.use_cases import intents, moves, outcomes, settling
+from escrow.use_cases import evidence, intents, moves, outcomes, settling
 from shared import clock, deadlines, telemetry
 from shared.events.escrow import EscrowDisputed
 from shared.ids import new_id
@@ -49,16 +50,24 @@ async def ask(
     description: str,
     action: EscrowAction,
     position: int | None = None,
+    evidence_ids: Sequence[UUID] = (),
 ) -> Dispute:
     """A side does not agree (DISPUTE), or the buyer refuses what was delivered (REJECT).
 
     Raises:
         AlreadyConfirmed: the payout is due.
+        EvidenceNotFound, EvidenceNotReady, EvidenceAttached: see `evidence.attach`.
         EscrowNotFound, NotYourMove, AccountFrozen, MoneyIsMoving, IllegalMove: see `lock_for`.
     """
     part = await moves.lock_part_for(session, escrow_id, position, action, user_id)
     dispute = await open_for(
-        session, part, user_id, title=title, description=description, action=action
+        session,
+        part,
+        user_id,
+        title=title,
+        description=description,
+        action=action,
+        evidence_ids=evidence_ids,
     )
     if action is EscrowAction.REJECT:
         await settling.mark_deliveries(
@@ -75,6 +84,7 @@ async def open_for(
     title: str,
     description: str,
     action: EscrowAction,
+    evidence_ids: Sequence[UUID] = (),
 ) -> Dispute:
     """Open a dispute of what is locked.
 
@@ -98,8 +108,11 @@ async def open_for(
     session.add(dispute)
     await session.flush()
     await deadlines.set(session, part.id, settling.DISPUTE_ALERT, now + ALERT_AFTER)
+    files = await evidence.attach(
+        session, part.escrow, opened_by, evidence_ids, dispute_id=dispute.id
+    )
     if isinstance(part, Escrow):
-        await moves.tell(session, EscrowDisputed, part, opened_by=opened_by, evidence_count=0)
+        await moves.tell(session, EscrowDisputed, part, opened_by=opened_by, evidence_count=files)
     return dispute
 
 
@@ -111,6 +124,7 @@ async def add_evidence(
     *,
     is_staff: bool,
     statement: str,
+    evidence_ids: Sequence[UUID] = (),
 ) -> Dispute:
     """A side says something for the moderator and the other side to read.
 
@@ -118,12 +132,14 @@ async def add_evidence(
         EscrowNotFound, DisputeNotFound: as they say.
         NotYourMove: the caller is no side of the trade.
         DisputeOver: it has been decided or taken back.
+        EvidenceNotFound, EvidenceNotReady, EvidenceAttached, TooManyFiles: see `evidence.attach`.
     """
     part, dispute, role = await _find(session, escrow_id, dispute_id, user_id, is_staff=is_staff)
     if role is Role.STAFF:
         raise NotYourMove("add evidence", (Role.BUYER.value, Role.SELLER.value))
     _still_open(dispute)
     session.add(DisputeEvidence(dispute_id=dispute.id, author_id=user_id, statement=statement))
+    await evidence.attach(session, part.escrow, user_id, evidence_ids, dispute_id=dispute.id)
     moves.note(session, part, "escrow.evidence_added", dispute=str(dispute.id), by=role.value)
     await session.flush()
     return dispute

@@ -1,5 +1,6 @@
 """From the handover of the game to money that has reached the seller, or the buyer again."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -21,7 +22,7 @@ from escrow.milestone_models import Part
 from escrow.models import MANY_ATTEMPTS, Delivery, Escrow, Intent, JobKind
 from escrow.postings import Cause
 from escrow.rails import Refund, Transfer
-from escrow.use_cases import intents, moves, outcomes
+from escrow.use_cases import evidence, intents, moves, outcomes
 from escrow.use_cases.post import post
 from shared import clock, deadlines, jobs
 from shared.events.escrow import EscrowDelivered
@@ -46,10 +47,12 @@ async def deliver(
     title: str,
     description: str,
     position: int | None = None,
+    evidence_ids: Sequence[UUID] = (),
 ) -> Escrow:
     """The seller says that the game, or a milestone, has been handed over.
 
     Raises:
+        EvidenceNotFound, EvidenceNotReady, EvidenceAttached: see `evidence.attach`.
         EscrowNotFound, NotYourMove, AccountFrozen, MoneyIsMoving, IllegalMove: see `lock_for`.
     """
     part = await moves.lock_part_for(session, escrow_id, position, EscrowAction.DELIVER, seller_id)
@@ -67,10 +70,14 @@ async def deliver(
         observed_transfer=escrow.observed_transfer,
     )
     session.add(delivery)
+    await session.flush()
+    files = await evidence.attach(session, escrow, seller_id, evidence_ids, delivery_id=delivery.id)
     await moves.await_answer(session, part)
     await moves.move(session, part, EscrowAction.DELIVER)
     if part is escrow:
-        await moves.tell(session, EscrowDelivered, escrow, delivered_by=seller_id, evidence_count=0)
+        await moves.tell(
+            session, EscrowDelivered, escrow, delivered_by=seller_id, evidence_count=files
+        )
     return escrow
 
 

@@ -1,0 +1,1 @@
+"""Where evidence lies, and what makes a stranger's file harmless."""
