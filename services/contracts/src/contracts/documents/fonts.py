@@ -45,6 +45,10 @@ _IGNORED = regex.compile(r"\p{Default_Ignorable_Code_Point}")
 _JOINED = regex.compile(r"[\p{Arabic}\p{Syriac}\p{InSC=Virama}\p{InSC=Invisible_Stacker}]\p{M}*")
 """After these a zero-width (non-)joiner is spelling."""
 _PICTURE = regex.compile(r"\p{Emoji_Presentation}|\p{Emoji}.*[\ufe0f\u200d\u20e3]", regex.DOTALL)
+_TAG = "\U000e007f"
+_ONE = rf"\p{{Emoji}}(?:\p{{Emoji_Modifier}}|\ufe0f\u20e3?|[\U000e0020-\U000e007e]+{_TAG})?"
+_SEQUENCE = regex.compile(rf"\p{{Regional_Indicator}}{{2}}|{_ONE}(?:\u200d{_ONE})*")
+"""The sequences of Unicode Technical Standard 51."""
 _STACKED = 200
 """From this combining class on marks stand on top of each other."""
 _STOREYS = 2
@@ -135,12 +139,17 @@ def _spells(cluster: str, place: int) -> bool:
 
 
 def _is_picture(cluster: str) -> bool:
-    """Whether the emoji face has one picture for all of the cluster."""
-    if not _PICTURE.match(cluster) or face_of(cluster, None) != _EMOJI:
+    """Whether the emoji face has one picture for all of it, so that nothing in it hides."""
+    if not _SEQUENCE.fullmatch(cluster) or face_of(cluster, None) != _EMOJI:
         return False
+    shown = _pictures(cluster)
+    return len(shown) == 1 and not (_TAG in cluster and shown == _pictures(cluster[0]))
+
+
+def _pictures(text: str) -> list[int]:
     buffer = hb.Buffer()
-    buffer.add_str(cluster)
+    buffer.add_str(text)
     buffer.guess_segment_properties()
     buffer.flags = hb.BufferFlags.REMOVE_DEFAULT_IGNORABLES
     hb.shape(scaled(Face(_EMOJI, REGULAR)), buffer)
-    return [info.codepoint != 0 for info in buffer.glyph_infos] == [True]
+    return [info.codepoint for info in buffer.glyph_infos]

@@ -5,10 +5,11 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import uharfbuzz as hb
 from bidi import algorithm
+from bidi.mirror import MIRRORED
 
 from contracts.documents.fonts import Face, clusters, east_asian, face_of, scaled
 
@@ -95,9 +96,35 @@ def _levels(pieces: Sequence[str], *, is_reversed: bool) -> list[int]:
     algorithm.get_embedding_levels("".join(piece[0] for piece in pieces), storage)
     algorithm.explicit_embed_and_overrides(storage)
     algorithm.resolve_weak_types(storage)
+    _pair_brackets(storage["chars"], "LR"[base])
     algorithm.resolve_neutral_types(storage, debug=False)
     algorithm.resolve_implicit_levels(storage, debug=False)
     return [character["level"] for character in storage["chars"]]
+
+
+def _pair_brackets(characters: list[dict[str, Any]], base: str) -> None:
+    """Brackets go with what they enclose (rule N0, which the algorithm above leaves out)."""
+    strong = {"L": "L", "R": "R", "EN": "R", "AN": "R"}
+    opened: list[tuple[str, int]] = []
+    pairs = []
+    for place, character in enumerate(characters):
+        sign = character["ch"]
+        if character["type"] != "ON" or not unicodedata.mirrored(sign):
+            continue
+        if unicodedata.category(sign) == "Ps":
+            opened.append((MIRRORED.get(sign, ""), place))
+        closes = [at for at, (closing, _) in enumerate(opened) if closing == sign]
+        if closes:
+            pairs.append((opened[closes[-1]][1], place))
+            del opened[closes[-1] :]
+    for start, end in sorted(pairs):
+        inside = {strong.get(one["type"]) for one in characters[start + 1 : end]} - {None}
+        if not inside:
+            continue
+        before = (strong.get(one["type"]) for one in reversed(characters[:start]))
+        other = base not in inside and next(filter(None, before), base) != base
+        direction = "LR"[base == "L"] if other else base
+        characters[start]["type"] = characters[end]["type"] = direction
 
 
 def _ordered(parts: list[_Part]) -> list[_Part]:
