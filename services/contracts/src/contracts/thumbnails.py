@@ -53,7 +53,11 @@ async def _public(url: httpx.URL) -> str:
     """The one address to connect to; all that the name stands for must be public."""
     if url.scheme != "https" or url.userinfo or not url.host or url.port is not None:
         raise NoThumbnail("its address is not a plain https one")
-    found = await asyncio.get_running_loop().getaddrinfo(url.host, 443, type=socket.SOCK_STREAM)
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(url.host, 443, type=socket.SOCK_STREAM)
+    except UnicodeError as error:
+        raise NoThumbnail("its host is no name") from error
     addresses = [str(place[0]) for *_, place in found]
     if not all(map(_is_public, addresses)):
         raise NoThumbnail("its address is not on a public network")

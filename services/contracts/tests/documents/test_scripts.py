@@ -40,7 +40,7 @@ ENGLAND = "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007
 
 
 def faces_of(document: bytes) -> list[dict[str, Any]]:
-    pages = pypdf.PdfReader(io.BytesIO(document)).pages
+    pages: Any = pypdf.PdfReader(io.BytesIO(document)).pages
     fonts = {font.idnum: font for page in pages for font in page["/Resources"]["/Font"].values()}
     return [font.get_object() for font in fonts.values()]
 
