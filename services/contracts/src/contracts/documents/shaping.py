@@ -15,6 +15,8 @@ from contracts.documents.fonts import Face, clusters, east_asian, face_of, scale
 
 LEFT_TO_RIGHT = "\u200e"
 """Put between words of the document and words of a user, so that neither reorders the other."""
+_BRACKETS = 63
+"""Deeper ones are not paired (definition BD16)."""
 _RIGHT_TO_LEFT = {"R", "AL"}
 
 
@@ -112,6 +114,8 @@ def _pair_brackets(characters: list[dict[str, Any]], base: str) -> None:
         if character["type"] != "ON" or not unicodedata.mirrored(sign):
             continue
         if unicodedata.category(sign) == "Ps":
+            if len(opened) == _BRACKETS:
+                break
             opened.append((MIRRORED.get(sign, ""), place))
         closes = [at for at, (closing, _) in enumerate(opened) if closing == sign]
         if closes:
@@ -121,7 +125,7 @@ def _pair_brackets(characters: list[dict[str, Any]], base: str) -> None:
         inside = {strong.get(one["type"]) for one in characters[start + 1 : end]} - {None}
         if not inside:
             continue
-        before = (strong.get(one["type"]) for one in reversed(characters[:start]))
+        before = (strong.get(characters[at]["type"]) for at in range(start - 1, -1, -1))
         other = base not in inside and next(filter(None, before), base) != base
         direction = "LR"[base == "L"] if other else base
         characters[start]["type"] = characters[end]["type"] = direction
