@@ -24,7 +24,7 @@ from contracts.jobs import Works, expiries
 from contracts.lifecycle import ContractStatus
 from contracts.models import Contract, ContractExecutionJob
 from contracts.settings import Settings
-from contracts.use_cases import CREATION
+from contracts.use_cases import CREATION, PICTURE
 from shared.deadlines import DeadlineTicker
 from shared.events.cards import Deal, GameSnapshot, KycTier, PartyCard, TradeTerms
 from shared.events.identity import UserUpdated
@@ -241,6 +241,9 @@ class Office:
 
     async def run_creation(self) -> bool:
         return await JobRunner(self.database.sessions, {CREATION: self.works.creation}).run_one()
+
+    async def run_picture(self) -> bool:
+        return await JobRunner(self.database.sessions, {PICTURE: self.works.picture}).run_one()
 
     async def run_execution(self) -> bool:
         return await JobRunner(

@@ -3,10 +3,14 @@
 import asyncio
 import hashlib
 import io
+from base64 import b64decode
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from datetime import timedelta
 
 import pypdf
 import pytest
+from PIL import Image
 from services.contracts.tests.conftest import Office, accepted, make_deal
 
 from contracts import use_cases
@@ -16,6 +20,7 @@ from contracts.jobs import Works
 from contracts.lifecycle import ContractStatus, VoidReason
 from contracts.settings import Settings
 from contracts.use_cases import Reader
+from shared.events.cards import Deal
 from shared.events.contracts import ContractExecuted
 from shared.testing import Clock
 
@@ -95,6 +100,127 @@ async def test_an_offer_accepted_twice_makes_one_contract(office: Office) -> Non
     await office.accept(deal)
     async with office.database.sessions.begin() as session:
         await use_cases.begin(session, accepted(deal))
+    assert [await office.run_creation(), await office.run_creation()] == [True, False]
+    assert len(await office.database.rows("SELECT id FROM contracts")) == 1
+
+
+def pictured(address: str) -> Deal:
+    deal = make_deal()
+    return deal.model_copy(
+        update={"game": deal.game.model_copy(update={"thumbnail_url": f"{address}/1.png"})}
+    )
+
+
+async def images_of(office: Office, storage: Storage, deal: Deal) -> list[bytes]:
+    contract = await office.contract(deal)
+    document, _ = await storage.read(str(contract.document_key), contract.pdf_version_id)
+    return [image.data for image in pypdf.PdfReader(io.BytesIO(document)).pages[0].images]
+
+
+@dataclass
+class Pictures:
+    """A server that has another picture every time."""
+
+    office: Office
+    address: str
+    status: str = "200 OK"
+    asked: int = 0
+    claimed_by_another: bool = False
+    """Whether somebody else takes the job while it answers."""
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        self.asked += 1
+        if self.claimed_by_another:
+            await self.office.database.rows("UPDATE jobs SET fence = fence + 1 RETURNING id")
+        file = io.BytesIO()
+        Image.new("RGB", (16, 16), (self.asked * 40, 0, 0)).save(file, "PNG")
+        head = f"HTTP/1.1 {self.status}\r\nContent-Length: {len(file.getvalue())}\r\n\r\n"
+        writer.write(head.encode() + file.getvalue())
+        await writer.drain()
+        writer.close()
+
+
+@pytest.fixture
+async def pictures(office: Office, storage: Storage, press: Press) -> AsyncIterator[Pictures]:
+    found = Pictures(office, "")
+    server = await asyncio.start_server(found.serve, "127.0.0.1", 0)
+    found.address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    works = Works(office.database.sessions, storage, press, pictures_origin=found.address)
+    found.office = Office(office.database, works, office.settings)
+    yield found
+    server.close()
+
+
+async def test_the_picture_is_fetched_once_and_is_part_of_what_is_frozen(
+    pictures: Pictures, storage: Storage
+) -> None:
+    office, deal = pictures.office, pictured(pictures.address)
+    await office.accept(deal)
+    assert not await office.run_creation(), "nothing is rendered before the picture is frozen"
+    assert await office.run_picture()
+    frozen = await office.database.one(
+        "SELECT payload->>'thumbnail' AS picture FROM jobs WHERE kind = 'contract.create'"
+    )
+    assert await office.run_creation()
+    contract = await office.contract(deal)
+    assert await images_of(office, storage, deal) == [b64decode(frozen["picture"])]
+
+    await office.database.rows("DELETE FROM contracts RETURNING id")
+    await office.database.rows(
+        "UPDATE jobs SET status = 'PENDING', run_at = clock() WHERE kind = 'contract.create'"
+    )
+    assert await office.run_creation()
+    assert (await office.contract(deal)).sha256 == contract.sha256
+    assert (pictures.asked, await office.run_picture()) == (1, False)
+
+
+async def test_a_fetch_whose_lease_was_lost_freezes_nothing(
+    pictures: Pictures,
+) -> None:
+    office, deal = pictures.office, pictured(pictures.address)
+    await office.accept(deal)
+    pictures.claimed_by_another = True
+    assert await office.run_picture()
+    assert await office.database.rows("SELECT id FROM jobs WHERE kind = 'contract.create'") == []
+
+
+async def test_a_picture_that_is_none_makes_a_contract_without(
+    pictures: Pictures, storage: Storage
+) -> None:
+    pictures.status = "404 Not Found"
+    office, deal = pictures.office, pictured(pictures.address)
+    elsewhere = pictured("https://169.254.169.254")
+    for one in (deal, elsewhere):
+        await office.accept(one)
+        assert [await office.run_picture(), await office.run_creation()] == [True, True]
+        assert await images_of(office, storage, one) == []
+    assert pictures.asked == 1
+
+
+async def test_a_picture_that_stays_away_is_tried_three_times_and_holds_nothing_up(
+    pictures: Pictures, storage: Storage
+) -> None:
+    pictures.status = "503 Service Unavailable"
+    office, deal = pictures.office, pictured(pictures.address)
+    await office.accept(deal)
+    for _ in range(3):
+        assert await office.run_picture()
+        await office.database.rows("UPDATE jobs SET run_at = clock() RETURNING id")
+    assert pictures.asked == 3
+    assert [await office.run_picture(), await office.run_creation()] == [False, True]
+    assert (await office.contract(deal)).status is S.PENDING_SIGNATURE
+    assert await images_of(office, storage, deal) == []
+
+
+async def test_an_offer_with_a_picture_accepted_twice_makes_one_contract(
+    pictures: Pictures,
+) -> None:
+    office, deal = pictures.office, pictured(pictures.address)
+    await office.accept(deal)
+    async with office.database.sessions.begin() as session:
+        await use_cases.begin(session, accepted(deal))
+    assert [await office.run_picture(), await office.run_picture()] == [True, False]
     assert [await office.run_creation(), await office.run_creation()] == [True, False]
     assert len(await office.database.rows("SELECT id FROM contracts")) == 1
 

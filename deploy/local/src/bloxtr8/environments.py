@@ -64,6 +64,7 @@ def _own(home: Home, service: str) -> dict[str, str]:
                 "CONTRACTS_SEAL_PKCS12_FILE": str(store),
                 "CONTRACTS_SEAL_PKCS12_PASSWORD": home.secret("seal"),
                 "CONTRACTS_SEAL_ROOT_FILE": str(root),
+                "CONTRACTS_PICTURES_ORIGIN": world,
             }
         case "escrow":
             access, secret = objects.keys(home, "escrow")

@@ -6,9 +6,9 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from contracts import repository, use_cases
+from contracts import repository, thumbnails, use_cases
 from contracts.documents.inputs import Draft
-from contracts.documents.press import Press
+from contracts.documents.press import Press, PressFailed
 from contracts.documents.storage import Storage, StorageUnavailable
 from contracts.models import ContractExecutionJob
 from contracts.use_cases import Execution, StoredDocument
@@ -38,10 +38,22 @@ def sha256(data: bytes) -> str:
 class Works:
     """The jobs of contracts, over one storage and one press."""
 
-    def __init__(self, sessions: Sessions, storage: Storage, press: Press) -> None:
+    def __init__(
+        self,
+        sessions: Sessions,
+        storage: Storage,
+        press: Press,
+        *,
+        pictures_origin: str | None = None,
+    ) -> None:
         self._sessions = sessions
         self._storage = storage
         self._press = press
+        self._pictures_origin = pictures_origin
+
+    @property
+    def picture(self) -> Work[Job]:
+        return Work(perform=self._picture, give_up=_go_on_without_picture)
 
     @property
     def creation(self) -> Work[Job]:
@@ -50,6 +62,20 @@ class Works:
     @property
     def execution(self) -> Work[ContractExecutionJob]:
         return Work(perform=self._execute, give_up=_give_up_execution)
+
+    async def _picture(self, job: Job) -> Finish:
+        """Fetch the game's picture before anything is rendered; without one the contract goes on
+        as well.
+        """
+        draft = Draft.model_validate(job.payload)
+        address = draft.deal.game.thumbnail_url or ""
+        try:
+            found = await thumbnails.fetch(address, self._pictures_origin)
+            picture = await self._press.remake(found)
+        except (thumbnails.NoThumbnail, PressFailed) as error:
+            log.warning("contract.no_thumbnail", reason=str(error))
+            return _freeze(draft)
+        return _freeze(draft.model_copy(update={"thumbnail": picture}))
 
     async def _create(self, job: Job) -> Finish:
         """Render, store under the hash, then let the row say so."""
@@ -122,6 +148,18 @@ class Works:
 def _check(data: bytes, expected: str) -> None:
     if sha256(data) != expected:
         raise DocumentDamaged(f"Expected {expected}, storage holds {sha256(data)}.")
+
+
+def _freeze(draft: Draft) -> Finish:
+    async def finish(session: AsyncSession) -> None:
+        await use_cases.freeze(session, draft)
+
+    return finish
+
+
+async def _go_on_without_picture(session: AsyncSession, job: Job, error: str) -> None:
+    log.warning("contract.no_thumbnail", reason=error)
+    await use_cases.freeze(session, Draft.model_validate(job.payload))
 
 
 async def _nothing_left(_session: AsyncSession) -> None:

@@ -26,6 +26,10 @@ class Settings(ServiceSettings):
     """PEM certificate of the authority by which our own seals are checked."""
     discord_client: str = "discord"
     """Who the Discord frontend is in the `act` of the tokens it gets for its users."""
+    pictures_origin: str | None = None
+    """`http://host:port` from where pictures are taken besides public https addresses; for the
+    simulators only.
+    """
     retry_delays_seconds: Annotated[tuple[Seconds, ...], NoDecode] = (60.0, 300.0)
     """Waits before the second and the third attempt to execute a contract."""
 

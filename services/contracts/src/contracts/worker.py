@@ -6,7 +6,7 @@ from contracts.jobs import Works, expiries
 from contracts.models import ContractExecutionJob
 from contracts.settings import Settings
 from contracts.subscribers import subscribe
-from contracts.use_cases import CREATION
+from contracts.use_cases import CREATION, PICTURE
 from shared import worker
 from shared.database import Sessions
 from shared.deadlines import DeadlineTicker
@@ -21,11 +21,12 @@ def build(settings: Settings, sessions: Sessions) -> WorkerParts:
         settings.seal_pkcs12_password.get_secret_value(),
         str(settings.seal_root_file),
     )
-    works = Works(sessions, storage, press)
+    works = Works(sessions, storage, press, pictures_origin=settings.pictures_origin)
     return WorkerParts(
         subscribe=lambda broker: subscribe(broker, settings),
         runners=[
             JobRunner(sessions, {CREATION: works.creation}),
+            JobRunner(sessions, {PICTURE: works.picture}),
             JobRunner(
                 sessions,
                 works.execution,

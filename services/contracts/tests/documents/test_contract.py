@@ -3,7 +3,10 @@
 import hashlib
 import io
 import json
+import os
 import re
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from typing import Any
@@ -15,6 +18,7 @@ from pydantic import ValidationError
 from services.contracts.tests.conftest import SealFiles, make_deal
 
 from contracts.documents.contract import span
+from contracts.documents.fonts import visible
 from contracts.documents.inputs import Draft
 from contracts.documents.press import Press
 from contracts.documents.printing import Printer
@@ -68,6 +72,30 @@ async def test_the_same_input_makes_the_same_bytes_here_and_in_another_process(
     }
 
 
+def test_the_same_bytes_come_from_a_process_that_hashes_and_lives_elsewhere(
+    printer: Printer,
+) -> None:
+    deal = fixed_deal()
+    name = "\u0645\u062d\u0645\u062f \u5f20\u4f1f \ubc15 \u3042 \U0001f409\u2728"
+    draft = draft_of(
+        deal.model_copy(update={"seller": deal.seller.model_copy(update={"name": name})})
+    )
+    program = """
+import hashlib, json, sys
+from contracts.documents.printing import Renderer
+print(hashlib.sha256(Renderer().render(*json.load(sys.stdin))).hexdigest())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        input=json.dumps([draft, TERMS]),
+        env={**os.environ, "PYTHONHASHSEED": "77", "TZ": "Asia/Tokyo", "LC_ALL": "C"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == hashlib.sha256(printer.render(draft, TERMS)).hexdigest()
+
+
 def test_nothing_in_it_depends_on_the_build_of_zlib(printer: Printer) -> None:
     assert b"FlateDecode" not in printer.render(draft_of(fixed_deal()), TERMS)
 
@@ -106,6 +134,9 @@ def test_it_names_the_parties_the_deal_and_itself(printer: Printer) -> None:
         "%s %(a)s ${HOME} \\n (unbalanced",
         "a) Tj ET Q 0 0 m /URI (http://x)",
         "</Title> endstream endobj trailer",
+        "Fish & Chips &amp; &#x41; <br/> <![CDATA[x]]>",
+        "<a href='file:///etc/passwd'>x</a><script>app.alert(1)</script>",
+        "/JS (app.alert) /Launch /OpenAction << /S /URI >>",
     ],
 )
 def test_hostile_words_stay_words(printer: Printer, hostile: str) -> None:
@@ -126,16 +157,71 @@ def _outside_of_strings(document: bytes) -> bytes:
     return re.sub(rb"\((?:[^()\\]|\\.)*\)", b"()", bare, flags=re.DOTALL)
 
 
-def test_what_a_reader_could_not_see_is_shown_by_its_number(printer: Printer) -> None:
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("pay \u202e00.0054$\u202c", "pay [U+202E]00.0054$[U+202C]"),
+        ("to\u200b me\x07\u00ad", "to[U+200B] me[U+0007][U+00AD]"),
+        ("\u2066a\u2069 \u200fb\u061c", "[U+2066]a[U+2069] [U+200F]b[U+061C]"),
+        (
+            "a\u200db \u3164 \ue000 \U000e0041 \ufdd0",
+            "a[U+200D]b [U+3164] [U+E000] [U+E0041] [U+FDD0]",
+        ),
+        ("\U00010280", "[U+10280]"),
+        ("a\u0301\u0301\u0301\u0301", "a\u0301\u0301[U+0301][U+0301]"),
+    ],
+)
+def test_what_a_reader_could_not_see_is_shown_by_its_number(said: str, shown: str) -> None:
+    assert visible(said) == shown
+    assert visible(shown) == shown
+
+
+def test_numbers_stand_in_the_document_as_well(printer: Printer) -> None:
     deal = fixed_deal()
-    said = (
-        "pay \u202e00.0054$\u202c to\u200b me\x07 \u6f22 \U0001f600 \u0411\u043b\u044d\u0440 \u05d0"
-    )
+    said = "pay \u202e00.0054$\u202c to\u200b me\x07 \u6f22 \U0001f600 \u0411\u043b\u044d\u0440"
     text = text_of(printer.render(draft_of(deal.model_copy(update={"conditions": said})), TERMS))
     assert (
-        "pay [U+202E]00.0054$[U+202C] to[U+200B] me[U+0007] [U+6F22] [U+1F600]"
-        " \u0411\u043b\u044d\u0440 \u05d0"
+        "pay [U+202E]00.0054$[U+202C] to[U+200B] me[U+0007] \u6f22 \U0001f600"
+        " \u0411\u043b\u044d\u0440"
     ) in text
+
+
+def test_a_hostile_document_opens_no_file_and_no_connection() -> None:
+    """In a process that dies of either, once the faces' files are found."""
+    deal = fixed_deal()
+    hostile = '<img src="file:///etc/passwd"/> <para> <a href="http://x"> \u6f22\U0001f600\u0645'
+    draft = draft_of(
+        deal.model_copy(
+            update={
+                "conditions": hostile,
+                "seller": deal.seller.model_copy(update={"name": hostile}),
+                "game": deal.game.model_copy(update={"thumbnail_url": "file:///etc/passwd"}),
+            }
+        )
+    )
+    program = """
+import json, sys
+from contracts.documents.printing import Renderer
+def watch(event, arguments):
+    if event.startswith(("socket.", "subprocess.", "os.exec", "os.posix_spawn", "urllib.")):
+        raise SystemExit(f"{event} {arguments}")
+    if event == "open" and "site-packages" not in str(arguments[0]):
+        raise SystemExit(f"{event} {arguments}")
+draft, terms = json.load(sys.stdin)
+renderer = Renderer()
+renderer.render({**draft, "deal": {**draft["deal"], "conditions": None}}, terms)
+sys.addaudithook(watch)
+sys.stdout.write(str(len(renderer.render(draft, terms))))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        input=json.dumps([draft, TERMS]),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert int(done.stdout) > 50_000
 
 
 def test_a_text_longer_than_a_page_is_kept_whole(printer: Printer) -> None:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from contracts.documents.contract import moment
 from contracts.documents.inputs import Certificate, Happened, Signed
-from contracts.documents.page import Block, Facts, Heading, Note, Title
+from contracts.documents.page import Block, Facts, Heading, Note, Title, Told
 
 _METHODS = {
     "API": "signed in to the platform (API)",
@@ -50,7 +50,7 @@ def blocks(certificate: Certificate, *, document_bytes: int) -> list[Block]:
             ],
         ),
         Heading("Signatures"),
-        *(Facts(f"{s.role}: {s.name}", _signature(s)) for s in certificate.signatures),
+        *(Facts([f"{s.role}: ", s.name], _signature(s)) for s in certificate.signatures),
         Note(f"Each party agreed to this: {certificate.consent}"),
         Heading("Course of events"),
         Facts(None, [(moment(event.at), _event(event, names)) for event in certificate.events]),
@@ -64,7 +64,7 @@ def blocks(certificate: Certificate, *, document_bytes: int) -> list[Block]:
     ]
 
 
-def _signature(signature: Signed) -> list[tuple[str, str]]:
+def _signature(signature: Signed) -> list[Told]:
     return [
         ("Signed", moment(signature.signed_at)),
         ("How", _METHODS[signature.method]),
@@ -76,10 +76,10 @@ def _signature(signature: Signed) -> list[tuple[str, str]]:
     ]
 
 
-def _event(event: Happened, names: dict[UUID, str]) -> str:
+def _event(event: Happened, names: dict[UUID, str]) -> list[str]:
     who = names.get(event.user_id, str(event.user_id)) if event.user_id else "the platform"
     where = f", from {network(event.ip)}" if network(event.ip) else ""
-    return f"{_EVENTS.get(event.what, event.what)}: {who}{where}"
+    return [f"{_EVENTS.get(event.what, event.what)}: ", who, where]
 
 
 def audit(certificate: Certificate, *, document_bytes: int) -> dict[str, Any]:

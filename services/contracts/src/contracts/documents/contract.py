@@ -5,7 +5,17 @@ import json
 from datetime import UTC, datetime, timedelta
 
 from contracts.documents.inputs import Draft
-from contracts.documents.page import Block, Clauses, Facts, Heading, Note, Signatures, Text, Title
+from contracts.documents.page import (
+    Block,
+    Clauses,
+    Facts,
+    Heading,
+    Note,
+    Signatures,
+    Text,
+    Title,
+    Told,
+)
 from contracts.documents.template import Terms
 from shared.events.cards import Deal, PartyCard
 from shared.money import Rail, show
@@ -34,7 +44,7 @@ def blocks(draft: Draft, terms: Terms) -> list[Block]:
         Facts("Seller", _party(deal.seller)),
         Facts("Buyer", _party(deal.buyer)),
         Heading("The Game"),
-        Facts(None, _game(deal)),
+        Facts(None, _game(deal), draft.thumbnail),
         Heading("The Deal"),
         Facts(
             None,
@@ -47,6 +57,7 @@ def blocks(draft: Draft, terms: Terms) -> list[Block]:
                 ("Pay within", f"{values['pay_within']} after the escrow opens"),
                 ("Deliver within", f"{values['deliver_within']} after the payment"),
                 ("Accepted by silence", f"{values['auto_release']} after the delivery"),
+                *_reclaim(deal, values),
             ],
         ),
         Heading("Special conditions"),
@@ -69,25 +80,25 @@ def blocks(draft: Draft, terms: Terms) -> list[Block]:
     ]
 
 
-def _party(card: PartyCard) -> list[tuple[str, str]]:
-    rows = [
+def _party(card: PartyCard) -> list[Told]:
+    rows: list[Told] = [
         ("Name", card.name),
-        ("Roblox account", f"{card.roblox_name} (id {card.roblox_id})"),
+        ("Roblox account", [card.roblox_name, f" (id {card.roblox_id})"]),
     ]
     if card.discord_id:
-        rows.append(("Discord account", f"{card.discord_name or '-'} (id {card.discord_id})"))
+        rows.append(("Discord account", [card.discord_name or "-", f" (id {card.discord_id})"]))
     if card.wallet_address:
         rows.append(("Wallet", card.wallet_address))
     rows.append(("User", str(card.user_id)))
     return rows
 
 
-def _game(deal: Deal) -> list[tuple[str, str]]:
+def _game(deal: Deal) -> list[Told]:
     game = deal.game
-    rows = [
+    rows: list[Told] = [
         ("Name", game.game_name),
         ("Universe id", game.game_id),
-        ("Owned by", f"{game.creator_name or '-'} ({game.creator_type} {game.creator_id})"),
+        ("Owned by", [game.creator_name or "-", f" ({game.creator_type} {game.creator_id})"]),
     ]
     if game.created_date:
         rows.append(("Published", _day(game.created_date)))
@@ -97,6 +108,13 @@ def _game(deal: Deal) -> list[tuple[str, str]]:
         rows.append(("Players", f"{game.player_count:,}"))
     rows.append(("As of", moment(game.taken_at)))
     return rows
+
+
+def _reclaim(deal: Deal, values: dict[str, str]) -> list[Told]:
+    """On chain the Buyer does not depend on the platform for ever."""
+    if deal.terms.rail is not Rail.USDC_BASE:
+        return []
+    return [("Reclaim by the Buyer", f"{values['reclaim_after']} after the payment")]
 
 
 def _values(draft: Draft) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Base64Bytes, BaseModel, ConfigDict
 
 from shared.events.cards import Deal
 
@@ -20,6 +20,8 @@ class Draft(Input):
     deal: Deal
     sign_by: datetime
     template_version: str
+    thumbnail: Base64Bytes | None = None
+    """The game's picture as a JPEG, remade by `pictures`, if it could be had."""
 
 
 class Signed(Input):

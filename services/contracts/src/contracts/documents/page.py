@@ -1,18 +1,30 @@
 """The parts documents are laid out of, and how they fall onto A4 pages."""
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from contracts.documents.fonts import BOLD, REGULAR, visible, width
+import regex
+
+from contracts.documents.fonts import BOLD, REGULAR, clusters, visible
+from contracts.documents.shaping import LEFT_TO_RIGHT, is_right_to_left, width
 
 PAGE_WIDTH, PAGE_HEIGHT = 595.28, 841.89
 LEFT, RIGHT, TOP, BOTTOM = 64.0, PAGE_WIDTH - 64.0, PAGE_HEIGHT - 72.0, 76.0
 LABELS = 132.0
 """Width of the column of labels, in points."""
+PICTURE = 84.0
+"""Side of the square that a picture fills."""
 INK, GREY, ACCENT, HAIRLINE = "#1b2430", "#5b6675", "#1d3a6b", "#cfd6df"
 
+_WORD = regex.compile(
+    r" *(?:[\p{Han}\p{Hiragana}\p{Katakana}]\p{M}*|(?:(?![\p{Han}\p{Hiragana}\p{Katakana}])[^ ])+)"
+    r"[\p{Pe}\p{Pf}\u3001\u3002\uff01\uff0c\uff0e\uff1a\uff1b\uff1f\u30fc]* *|^ *$"
+)
+"""East Asian lines may end after any character, but none begins with a closing mark."""
+Said = str | Sequence[str]
+"""A text, or the words of the document and of users in turn, kept apart by their order."""
 Row = tuple[str, str]
+Told = tuple[str, Said]
 
 
 @dataclass(frozen=True)
@@ -31,8 +43,10 @@ class Heading:
 class Facts:
     """Labelled values."""
 
-    title: str | None
-    rows: Sequence[Row]
+    title: Said | None
+    rows: Sequence[Told]
+    picture: bytes | None = None
+    """A JPEG, at the right of the values."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +65,7 @@ class Note:
 class Clauses:
     """Numbered from 1: heading and text."""
 
-    clauses: Sequence[Row]
+    clauses: Sequence[Told]
 
 
 @dataclass(frozen=True)
@@ -69,9 +83,11 @@ class Words:
     x: float
     y: float
     text: str
-    font: str
+    weight: int
     size: float
     colour: str
+    is_reversed: bool = False
+    """Whether its paragraph reads from the right."""
 
 
 @dataclass(frozen=True)
@@ -83,11 +99,24 @@ class Line:
     thickness: float
 
 
+@dataclass(frozen=True)
+class Picture:
+    """A JPEG in a square with this lower left corner."""
+
+    x: float
+    y: float
+    side: float
+    jpeg: bytes
+
+
+Mark = Words | Line | Picture
+
+
 @dataclass
 class Layout:
     """Blocks become words and lines at fixed places, page by page."""
 
-    pages: list[list[Words | Line]] = field(default_factory=lambda: [[]])
+    pages: list[list[Mark]] = field(default_factory=lambda: [[]])
     y: float = TOP
 
     def add(self, block: Block) -> None:
@@ -96,21 +125,21 @@ class Layout:
                 self._title(block)
             case Heading(text):
                 self._heading(text)
-            case Facts(title, rows):
-                self._facts(title, rows)
-            case Text(text):
-                self._paragraph(text, indent=10)
+            case Facts(title, rows, picture):
+                self._facts(title, rows, picture)
+            case Text(words):
+                self._paragraph(words, indent=10, from_the_right=True)
                 self.y -= 4
             case Note(text):
                 self._paragraph(text, colour=GREY)
                 self.y -= 4
             case Clauses(clauses):
-                for number, (heading, text) in enumerate(clauses, 1):
-                    self._clause(number, heading, text)
+                for number, (heading, said) in enumerate(clauses, 1):
+                    self._clause(number, heading, said)
             case Signatures(parties):
                 self._signatures(parties)
 
-    def _put(self, mark: Words | Line) -> None:
+    def _put(self, mark: Mark) -> None:
         self.pages[-1].append(mark)
 
     def _need(self, points: float) -> None:
@@ -121,57 +150,74 @@ class Layout:
 
     def _paragraph(
         self,
-        text: str,
+        text: Said,
         *,
-        font: str = REGULAR,
+        weight: int = REGULAR,
         size: float = 9.5,
         colour: str = INK,
         indent: float = 0,
         leading: float = 13.5,
+        from_the_right: bool = False,
     ) -> None:
-        for line in wrapped(text, font, size, RIGHT - LEFT - indent):
-            self._need(leading)
-            self._put(Words(LEFT + indent, self.y, line, font, size, colour))
-            self.y -= leading
+        """`from_the_right`: what reads from the right also stands there."""
+        for shown in paragraphs(text):
+            is_reversed = isinstance(text, str) and is_right_to_left(shown)
+            for line in wrapped(shown, weight, size, RIGHT - LEFT - indent):
+                self._need(leading)
+                x = LEFT + indent
+                if is_reversed and from_the_right:
+                    x = RIGHT - width(line, weight, size)
+                self._put(Words(x, self.y, line, weight, size, colour, is_reversed))
+                self.y -= leading
 
     def _title(self, block: Title) -> None:
         self.y -= 14
-        self._paragraph(block.text, font=BOLD, size=22, colour=ACCENT, leading=27)
+        self._paragraph(block.text, weight=BOLD, size=22, colour=ACCENT, leading=27)
         self._put(Line(LEFT, RIGHT, self.y + 12, ACCENT, 1.4))
         self.y -= 10
         self._paragraph(block.lead, colour=GREY)
         self.y -= 4
         for role, name in block.names:
             self.y -= 6
-            self._paragraph(name, font=BOLD, size=13, leading=14)
+            self._paragraph(name, weight=BOLD, size=13, leading=14)
             self._paragraph(role, colour=GREY, size=8.5, leading=14)
 
     def _heading(self, text: str) -> None:
         self._need(76)
         self.y -= 13
-        self._paragraph(text, font=BOLD, size=12, colour=ACCENT, leading=8)
+        self._paragraph(text, weight=BOLD, size=12, colour=ACCENT, leading=8)
         self._put(Line(LEFT, RIGHT, self.y + 2.5, HAIRLINE, 0.7))
         self.y -= 12
 
-    def _facts(self, title: str | None, rows: Sequence[Row]) -> None:
+    def _facts(self, title: Said | None, rows: Sequence[Told], picture: bytes | None) -> None:
         if title:
             self._need(44)
             self.y -= 2
-            self._paragraph(title, font=BOLD, leading=14)
+            self._paragraph(title, weight=BOLD, leading=14)
+        space, page, below = RIGHT - LEFT - LABELS, len(self.pages), self.y
+        if picture:
+            self._need(PICTURE)
+            page, below = len(self.pages), self.y + 9 - PICTURE
+            self._put(Picture(RIGHT - PICTURE, below, PICTURE, picture))
+            space -= PICTURE + 12
         for label, value in rows:
-            lines = list(wrapped(value, REGULAR, 9.5, RIGHT - LEFT - LABELS))
-            for number, line in enumerate(lines):
-                self._need(14)
-                if number == 0:
-                    self._put(Words(LEFT, self.y, label, REGULAR, 8.5, GREY))
-                self._put(Words(LEFT + LABELS, self.y, line, REGULAR, 9.5, INK))
-                self.y -= 14
+            self._need(14)
+            self._put(Words(LEFT, self.y, label, REGULAR, 8.5, GREY))
+            for shown in paragraphs(value):
+                is_reversed = isinstance(value, str) and is_right_to_left(shown)
+                for line in wrapped(shown, REGULAR, 9.5, space):
+                    self._need(14)
+                    x = LEFT + LABELS
+                    self._put(Words(x, self.y, line, REGULAR, 9.5, INK, is_reversed))
+                    self.y -= 14
+        if picture and page == len(self.pages):
+            self.y = min(self.y, below - 5)
         self.y -= 5
 
-    def _clause(self, number: int, heading: str, text: str) -> None:
+    def _clause(self, number: int, heading: str, text: Said) -> None:
         self._need(46)
         self._put(Words(LEFT, self.y, f"{number}.", BOLD, 9.5, ACCENT))
-        self._paragraph(heading, font=BOLD, indent=24, leading=13.5)
+        self._paragraph(heading, weight=BOLD, indent=24, leading=13.5)
         self._paragraph(text, indent=24)
         self.y -= 6
 
@@ -182,8 +228,8 @@ class Layout:
         for number, (role, name) in enumerate(parties):
             left = LEFT + number * column
             self._put(Line(left, left + column - 24, self.y + 12, INK, 0.7))
-            first = next(wrapped(name, BOLD, 9.5, column - 24))
-            self._put(Words(left, self.y, first, BOLD, 9.5, INK))
+            first = next(wrapped(next(paragraphs(name)), BOLD, 9.5, column - 24))
+            self._put(Words(left, self.y, first, BOLD, 9.5, INK, is_right_to_left(first)))
             self._put(Words(left, self.y - 12, role, REGULAR, 8.5, GREY))
         self.y -= 30
         self._paragraph(
@@ -195,31 +241,36 @@ class Layout:
         self.y -= 8
 
 
-def wrapped(text: str, font: str, size: float, space: float) -> Iterator[str]:
-    """The lines a text fills; a word wider than the space is broken where it must be."""
-    for paragraph in visible(text, font).split("\n"):
-        line, used = "", 0.0
-        for word in re.findall(r" *[^ ]+ *|^ *$", paragraph):
-            wide = width(word.rstrip(), font, size)
-            if used + wide > space and line:
-                yield line.rstrip()
-                line, used = "", 0.0
-                word = word.lstrip()  # noqa: PLW2901 - the line break stands for the spaces
-            if wide > space:
-                *full, word = _broken(word, font, size, space)  # noqa: PLW2901 - its last piece
-                yield from full
-            line += word
-            used += width(word, font, size)
-        yield line.rstrip()
+def paragraphs(text: Said) -> Iterator[str]:
+    """The paragraphs as they can be shown; of parts, the users' cannot reorder the document's."""
+    parts = [text] if isinstance(text, str) else text
+    yield from LEFT_TO_RIGHT.join(map(visible, parts)).split("\n")
 
 
-def _broken(word: str, font: str, size: float, space: float) -> Iterator[str]:
+def wrapped(paragraph: str, weight: int, size: float, space: float) -> Iterator[str]:
+    """The lines it fills; a word wider than the space is broken where it must be."""
+    line, used = "", 0.0
+    for word in _WORD.findall(paragraph) or [""]:
+        wide = width(word.rstrip(), weight, size)
+        if used + wide > space and line:
+            yield line.rstrip()
+            line, used = "", 0.0
+            word = word.lstrip()  # noqa: PLW2901 - the line break stands for the spaces
+        if wide > space:
+            *full, word = _broken(word, weight, size, space)  # noqa: PLW2901 - its last piece
+            yield from full
+        line += word
+        used += width(word, weight, size)
+    yield line.rstrip()
+
+
+def _broken(word: str, weight: int, size: float, space: float) -> Iterator[str]:
     piece, used = "", 0.0
-    for character in word:
-        wide = width(character, font, size)
+    for cluster in clusters(word):
+        wide = width(cluster, weight, size)
         if used + wide > space and piece:
             yield piece
             piece, used = "", 0.0
-        piece += character
+        piece += cluster
         used += wide
     yield piece

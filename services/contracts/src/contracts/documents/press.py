@@ -51,6 +51,14 @@ class Press:
         """The document of a contract (`Draft`, `Terms` as JSON values)."""
         return bytes(await self._ask("render", draft, terms))
 
+    async def remake(self, picture: bytes) -> bytes:
+        """A picture from outside as it may go into a document.
+
+        Raises:
+            PressFailed: it is no picture that is taken.
+        """
+        return bytes(await self._ask("remake", picture))
+
     async def seal(self, document: bytes, certificate: dict[str, Any]) -> bytes:
         """The document with its certificate (`Certificate` as JSON), sealed and checked."""
         return bytes(await self._ask("seal", document, certificate))
@@ -140,9 +148,15 @@ def _tasks(sealing: tuple[str, ...]) -> dict[str, Callable[..., Any]]:
     from contracts.documents.printing import Printer, Renderer  # noqa: PLC0415
 
     if not sealing:
-        return {"render": Renderer().render}
+        renderer = Renderer()
+        return {"render": renderer.render, "remake": renderer.remake}
     printer = Printer(*sealing)
-    return {"render": printer.render, "seal": printer.seal, "check": printer.check}
+    return {
+        "render": printer.render,
+        "remake": printer.remake,
+        "seal": printer.seal,
+        "check": printer.check,
+    }
 
 
 def _serve() -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from contracts.documents import certificate, contract, paint, template
+from contracts.documents import certificate, contract, paint, pictures, template
 from contracts.documents.inputs import Certificate, Draft
 from contracts.documents.seal import Sealer
 
@@ -20,6 +20,10 @@ class Renderer:
             title=f"Contract {frozen.contract_id}",
             subject=f"SHA-256 of the terms {contract.terms_sha256(frozen)}",
         )
+
+    def remake(self, data: bytes) -> bytes:
+        """A picture from outside as it may go into a document."""
+        return pictures.remade(data)
 
 
 class Printer(Renderer):

@@ -57,9 +57,12 @@ class Clause(BaseModel):
             raise ValueError("a brace that opens or closes no placeholder")
         return text
 
-    def filled(self, values: dict[str, str]) -> str:
-        """The clause with its placeholders replaced; what is filled in is never read again."""
-        return _PLACEHOLDER.sub(lambda found: values[found[1]], self.text)
+    def filled(self, values: dict[str, str]) -> list[str]:
+        """The clause's own words and what its placeholders stand for, in turn; what is filled in
+        is never read again.
+        """
+        parts = _PLACEHOLDER.split(self.text)
+        return [values[part] if at % 2 else part for at, part in enumerate(parts)]
 
 
 _NUMBER = "(0|[1-9][0-9]{0,4})"

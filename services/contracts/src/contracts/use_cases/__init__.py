@@ -2,7 +2,15 @@
 
 from contracts.use_cases.access import Reader, hash_of
 from contracts.use_cases.announce import REMINDERS, SIGN_BY
-from contracts.use_cases.create import CREATION, StoredDocument, begin, create, give_up
+from contracts.use_cases.create import (
+    CREATION,
+    PICTURE,
+    StoredDocument,
+    begin,
+    create,
+    freeze,
+    give_up,
+)
 from contracts.use_cases.end import decline, decline_by_link, expire, remind, void
 from contracts.use_cases.execute import (
     Execution,
@@ -32,6 +40,7 @@ from contracts.use_cases.verify import Verdict, Verified, verify
 
 __all__ = [
     "CREATION",
+    "PICTURE",
     "REMINDERS",
     "SIGN_BY",
     "Execution",
@@ -53,6 +62,7 @@ __all__ = [
     "expire",
     "fail",
     "find_template",
+    "freeze",
     "gather",
     "give_up",
     "hash_of",

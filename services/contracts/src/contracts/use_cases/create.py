@@ -17,7 +17,9 @@ from shared.events.listings import OfferAccepted
 from shared.ids import new_id
 
 CREATION = "contract.create"
+PICTURE = "contract.picture"
 ATTEMPTS = 5
+PICTURE_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -45,13 +47,16 @@ async def begin(session: AsyncSession, event: OfferAccepted) -> None:
         sign_by=sign_by,
         template_version=template.version,
     )
-    is_first = await jobs.enqueue(
-        session,
-        CREATION,
-        f"create:{event.offer_id}",
-        draft.model_dump(mode="json"),
-        max_attempts=ATTEMPTS,
-    )
+    if deal.game.thumbnail_url is None:
+        is_first = await freeze(session, draft)
+    else:
+        is_first = await jobs.enqueue(
+            session,
+            PICTURE,
+            f"picture:{event.offer_id}",
+            draft.model_dump(mode="json"),
+            max_attempts=PICTURE_ATTEMPTS,
+        )
     if not is_first:
         return
     await deadlines.set(session, draft.contract_id, SIGN_BY, sign_by)
@@ -60,6 +65,21 @@ async def begin(session: AsyncSession, event: OfferAccepted) -> None:
         due = sign_by - timedelta(hours=hours)
         if due > now:
             await deadlines.set(session, draft.contract_id, kind, due)
+
+
+async def freeze(session: AsyncSession, draft: Draft) -> bool:
+    """Let the document be made; from now on nothing that goes into it changes.
+
+    Returns:
+        False when that has been said before.
+    """
+    return await jobs.enqueue(
+        session,
+        CREATION,
+        f"create:{draft.deal.offer_id}",
+        draft.model_dump(mode="json"),
+        max_attempts=ATTEMPTS,
+    )
 
 
 async def create(session: AsyncSession, draft: Draft, document: StoredDocument) -> None:
