@@ -32,4 +32,7 @@ def test_development_secrets_are_refused_in_production(
     with pytest.raises(ValueError, match="CONTRACTS_SEAL_PKCS12_PASSWORD holds a development"):
         Settings()
     monkeypatch.setenv("CONTRACTS_SEAL_PKCS12_PASSWORD", "real")
-    assert Settings().environment == "production"
+    assert (Settings().environment, Settings().retention_years) == ("production", 10)
+    monkeypatch.setenv("CONTRACTS_RETENTION_YEARS", "0")
+    with pytest.raises(ValueError, match="CONTRACTS_RETENTION_YEARS must be 1 or more"):
+        Settings()

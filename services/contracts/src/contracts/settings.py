@@ -1,9 +1,9 @@
 """What contracts reads from its environment."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from shared.settings import ServiceSettings
@@ -19,6 +19,9 @@ class Settings(ServiceSettings):
     s3_secret_key: SecretStr
     s3_bucket: str = "contracts"
     s3_region: str = "us-east-1"
+    retention_years: int = Field(default=10, ge=0, le=100)
+    """How long nobody can delete a document (Object Lock, COMPLIANCE); 0 leaves it to the bucket's
+    own rule, which production does not do."""
     seal_pkcs12_file: Path
     """The key that seals executed contracts, with its certificates."""
     seal_pkcs12_password: SecretStr
@@ -33,3 +36,9 @@ class Settings(ServiceSettings):
     @classmethod
     def split_delays(cls, value: object) -> object:
         return tuple(filter(None, value.split(","))) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def keep_documents_in_production(self) -> Self:
+        if self.environment == "production" and not self.retention_years:
+            raise ValueError("CONTRACTS_RETENTION_YEARS must be 1 or more in production.")
+        return self
