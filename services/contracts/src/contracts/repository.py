@@ -184,6 +184,7 @@ async def keep_user(session: AsyncSession, event: UserUpdated) -> None:
         "version": event.version,
         "kyc_tier": event.kyc_tier,
         "is_frozen": event.is_frozen,
+        "wallet_address": event.wallet_address,
     }
     await session.execute(
         insert(User)

@@ -1,7 +1,7 @@
 """Bodies of requests and answers."""
 
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from pydantic import Field
@@ -15,6 +15,7 @@ from shared.web import RequestBody, View
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Secret = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{43}$")]
+EvmSignature = Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{130}$")]
 Words = Annotated[str, Field(min_length=1, max_length=1000)]
 
 
@@ -23,6 +24,8 @@ class SignRequest(RequestBody):
     """Of the document that was read."""
     consent: Literal[True]
     """To `consent_text` of the contract."""
+    wallet_signature: EvmSignature | None = None
+    """By the signer's linked wallet over `typed_data`; the signature counts without it."""
 
 
 class OwnSignRequest(SignRequest):
@@ -57,6 +60,8 @@ class SignatureView(View):
     method: SignatureMethod
     document_sha256: str
     consent_version: str
+    wallet_address: str | None
+    """Where the signer's wallet signed too."""
 
 
 class PartyView(View):
@@ -135,6 +140,7 @@ class ContractView(View):
                     method=signature.signature_method,
                     document_sha256=signature.document_sha256,
                     consent_version=signature.consent_version,
+                    wallet_address=signature.wallet_address,
                 )
                 for signature in shown.signatures
             ],
@@ -151,6 +157,8 @@ class DocumentView(View):
     """Readable for 5 minutes by whoever has it."""
     sha256: str
     expires_at: datetime
+    typed_data: dict[str, Any]
+    """What a wallet signs in addition, if its owner wants (`eth_signTypedData_v4`)."""
 
 
 class LinkView(View):

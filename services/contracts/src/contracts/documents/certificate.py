@@ -73,7 +73,14 @@ def _signature(signature: Signed) -> list[tuple[str, str]]:
         ("User", str(signature.user_id)),
         ("Over SHA-256", signature.document_sha256),
         ("Consent text", f"of template {signature.consent_version}"),
+        *_wallet(signature),
     ]
+
+
+def _wallet(signature: Signed) -> list[tuple[str, str]]:
+    if signature.wallet_address is None:
+        return []
+    return [("Wallet, signed too", f"{signature.wallet_address} (EIP-712, in audit.json)")]
 
 
 def _event(event: Happened, names: dict[UUID, str]) -> str:

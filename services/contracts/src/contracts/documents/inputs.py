@@ -34,6 +34,9 @@ class Signed(Input):
     user_agent: str | None
     document_sha256: str
     consent_version: str
+    wallet_address: str | None = None
+    wallet_signature: str | None = None
+    """Over the typed data of the same hash (EIP-712)."""
 
 
 class Happened(Input):

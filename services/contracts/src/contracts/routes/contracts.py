@@ -9,7 +9,7 @@ from contracts import use_cases
 from contracts.errors import ContractNotFound, DocumentNotMade, MayNotSign, NotConfirmed
 from contracts.lifecycle import ContractStatus
 from contracts.models import SignatureMethod
-from contracts.routes.present import SIGNING_REFUSALS, contract_view, document_view
+from contracts.routes.present import SIGNING_REFUSALS, contract_view, document_view, wallet_of
 from contracts.schemas import (
     ContractView,
     DeclineRequest,
@@ -111,10 +111,11 @@ async def sign(
     once: Once,
 ) -> Response:
     method = _method(caller, body.confirmation, request.app.state.settings.discord_client)
+    wallet = await wallet_of(body)
 
     async def command() -> ContractView:
         contract = await use_cases.sign(
-            session, contract_id, caller.user_id, body.document_sha256, method
+            session, contract_id, caller.user_id, body.document_sha256, method, wallet
         )
         return await contract_view(session, contract)
 

@@ -90,6 +90,8 @@ async def _signed(session: AsyncSession, contract: Contract) -> list[Signed]:
             user_agent=row.user_agent,
             document_sha256=row.document_sha256,
             consent_version=row.consent_version,
+            wallet_address=row.wallet_address,
+            wallet_signature=row.wallet_signature,
         )
         for row in signatures
     ]

@@ -31,6 +31,8 @@ class Stored:
     key: str
     version_id: str
     sha256: str
+    signed_sha256: str
+    """Of the document to sign, which the sealed one begins with."""
     file_name: str
 
 
@@ -106,22 +108,24 @@ async def open_document(session: AsyncSession, contract_id: UUID, reader: Reader
 
 
 def _opened(session: AsyncSession, contract: Contract, reader: Reader) -> Stored:
+    if not (contract.document_key and contract.pdf_version_id and contract.sha256):
+        raise DocumentNotMade(contract.id)
     if contract.sealed_key and contract.sealed_version_id and contract.sealed_sha256:
         stored = Stored(
             contract.sealed_key,
             contract.sealed_version_id,
             contract.sealed_sha256,
+            contract.sha256,
             f"contract-{contract.id}-sealed.pdf",
         )
-    elif contract.document_key and contract.pdf_version_id and contract.sha256:
+    else:
         stored = Stored(
             contract.document_key,
             contract.pdf_version_id,
             contract.sha256,
+            contract.sha256,
             f"contract-{contract.id}.pdf",
         )
-    else:
-        raise DocumentNotMade(contract.id)
     audit.record(
         session,
         "contract.viewed",
