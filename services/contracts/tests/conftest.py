@@ -1,7 +1,7 @@
 """Contracts' own database, a bucket, a sealing key of its own, and two people who agreed."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,6 +10,7 @@ from uuid import UUID
 
 import httpx
 import pytest
+import sqlalchemy as sa
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -268,6 +269,22 @@ class Office:
         await self.accept(deal)
         assert await self.run_creation()
         return await self.contract(deal)
+
+    async def copies(self, contract: Contract, count: int) -> Sequence[Contract]:
+        """Drawn-up contracts like this one: many are needed at times, but not many documents."""
+        await self.database.rows(
+            "INSERT INTO contracts (id, offer_id, root_offer_id, listing_id, seller_id, buyer_id,"
+            " status, version, deal, roblox_asset_data, template_version, pdf_url, pdf_version_id,"
+            " sha256, sign_by) SELECT gen_random_uuid(), gen_random_uuid(), root_offer_id,"
+            " listing_id, seller_id, buyer_id, status, version, deal, roblox_asset_data,"
+            " template_version, pdf_url, pdf_version_id, sha256, sign_by"
+            " FROM contracts, generate_series(1, $1) WHERE id = $2",
+            count,
+            contract.id,
+        )
+        async with self.database.sessions() as session:
+            copies = sa.select(Contract).where(Contract.id != contract.id)
+            return (await session.scalars(copies)).all()
 
     async def sign(self, contract: Contract, *user_ids: UUID) -> None:
         for user_id in user_ids or (contract.seller_id, contract.buyer_id):

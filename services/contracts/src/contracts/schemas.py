@@ -6,12 +6,14 @@ from uuid import UUID
 
 from pydantic import Field
 
+from contracts.documents.inputs import Happened, network
 from contracts.lifecycle import ContractStatus, VoidReason
 from contracts.models import SignatureMethod
-from contracts.use_cases import Shown, Verdict, Verified
+from contracts.use_cases import History, Shown, Verdict, Verified
 from shared.events.cards import GameSnapshot, PartyCard, TradeTerms
+from shared.jobs import JobStatus
 from shared.money import Cents, Currency
-from shared.web import RequestBody, View
+from shared.web import Page, RequestBody, View, encode_cursor
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Secret = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{43}$")]
@@ -149,6 +151,59 @@ class ContractView(View):
             signed_at=contract.signed_at,
             executed_at=contract.executed_at,
             void_reason=contract.void_reason,
+        )
+
+
+class EventView(View):
+    at: datetime
+    what: str
+    user_id: UUID | None
+    """None: the platform."""
+    method: SignatureMethod | None
+    document_sha256: str | None
+    user_agent: str | None
+    network: str | None
+    """Of an IPv4 address the /24, of an IPv6 address the /48."""
+    ip: str | None
+    """In full for staff only."""
+
+    @classmethod
+    def of(cls, event: Happened, *, is_staff: bool) -> Self:
+        return cls(
+            **event.model_dump(exclude={"ip"}),
+            network=network(event.ip),
+            ip=event.ip if is_staff else None,
+        )
+
+
+class ExecutionView(View):
+    """How the sealing goes on."""
+
+    status: JobStatus
+    attempts: int
+    max_attempts: int
+    next_attempt_at: datetime
+    last_error: str | None
+
+
+class HistoryView(Page[EventView]):
+    execution: ExecutionView | None
+    """For staff only, once everybody has signed."""
+
+    @classmethod
+    def of(cls, history: History, limit: int, *, is_staff: bool) -> Self:
+        shown, job = history.events[:limit], history.job
+        return cls(
+            items=[EventView.of(event, is_staff=is_staff) for _, event in shown],
+            next_cursor=encode_cursor(shown[-1][0]) if len(history.events) > limit else None,
+            execution=job
+            and ExecutionView(
+                status=job.status,
+                attempts=job.attempts,
+                max_attempts=job.max_attempts,
+                next_attempt_at=job.run_at,
+                last_error=job.last_error,
+            ),
         )
 
 

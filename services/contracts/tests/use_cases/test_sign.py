@@ -8,7 +8,6 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
-import sqlalchemy as sa
 from services.contracts.tests.conftest import Office, make_deal, told
 from sqlalchemy.exc import DBAPIError
 
@@ -41,19 +40,7 @@ async def signatures(office: Office, contract: Contract) -> list[dict[str, objec
 
 
 async def contracts_to_sign(office: Office, count: int) -> Sequence[Contract]:
-    """Copies of one drawn-up contract: races need many, but not many documents."""
-    first = await office.draw_up(make_deal())
-    await office.database.rows(
-        "INSERT INTO contracts (id, offer_id, root_offer_id, listing_id, seller_id, buyer_id,"
-        " status, version, deal, roblox_asset_data, template_version, pdf_url, pdf_version_id,"
-        " sha256, sign_by) SELECT gen_random_uuid(), gen_random_uuid(), root_offer_id, listing_id,"
-        " seller_id, buyer_id, status, version, deal, roblox_asset_data, template_version, pdf_url,"
-        " pdf_version_id, sha256, sign_by FROM contracts, generate_series(1, $1)",
-        count,
-    )
-    async with office.database.sessions() as session:
-        copies = sa.select(Contract).where(Contract.id != first.id)
-        return (await session.scalars(copies)).all()
+    return await office.copies(await office.draw_up(make_deal()), count)
 
 
 async def test_both_sign_at_once_and_the_contract_is_complete_once(office: Office) -> None:

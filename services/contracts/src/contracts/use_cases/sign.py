@@ -96,7 +96,7 @@ async def sign(
             "contract",
             contract.id,
             actor_id=signer_id,
-            method=method,
+            **_signed(contract, method),
         )
     await session.flush()
     return contract
@@ -115,7 +115,7 @@ async def _complete(
         ContractAction.SIGN,
         "contract.signed",
         actor_id=signer_id,
-        method=method,
+        **_signed(contract, method),
     )
     contract.signed_at = now
     await clear_deadlines(session, contract.id)
@@ -128,6 +128,15 @@ async def _complete(
             signed_at=now,
         ),
     )
+
+
+def _signed(contract: Contract, method: SignatureMethod) -> dict[str, str | None]:
+    """What the audit row of a signature says."""
+    return {
+        "method": method,
+        "document_sha256": contract.sha256,
+        "consent_version": contract.template_version,
+    }
 
 
 async def _check_signer(session: AsyncSession, signer_id: UUID) -> User:
