@@ -27,6 +27,11 @@ class Settings(ServiceSettings):
     seal_pkcs12_password: SecretStr
     seal_root_file: Path
     """PEM certificate of the authority by which our own seals are checked."""
+    tsa_url: str | None = None
+    """Where seals get a timestamp (RFC 3161); none, and the platform's clock has to do."""
+    tsa_root_file: Path | None = None
+    """PEM certificate of the authority by which timestamps are checked; it stays for as long as
+    timestamped documents are to be recognised."""
     discord_client: str = "discord"
     """Who the Discord frontend is in the `act` of the tokens it gets for its users."""
     retry_delays_seconds: Annotated[tuple[Seconds, ...], NoDecode] = (60.0, 300.0)
@@ -36,6 +41,24 @@ class Settings(ServiceSettings):
     @classmethod
     def split_delays(cls, value: object) -> object:
         return tuple(filter(None, value.split(","))) if isinstance(value, str) else value
+
+    @property
+    def sealing(self) -> tuple[str, ...]:
+        """What a `Printer` is made of."""
+        password = self.seal_pkcs12_password.get_secret_value()
+        own = (str(self.seal_pkcs12_file), password, str(self.seal_root_file))
+        return (*own, str(self.tsa_root_file or ""), self.tsa_url or "")
+
+    @property
+    def roots(self) -> tuple[Path, ...]:
+        """By which sealed documents are checked: the seals' and the timestamps' authority."""
+        return (self.seal_root_file, *((self.tsa_root_file,) if self.tsa_root_file else ()))
+
+    @model_validator(mode="after")
+    def check_timestamps(self) -> Self:
+        if self.tsa_url and not self.tsa_root_file:
+            raise ValueError("CONTRACTS_TSA_URL needs CONTRACTS_TSA_ROOT_FILE to be checked by.")
+        return self
 
     @model_validator(mode="after")
     def keep_documents_in_production(self) -> Self:
