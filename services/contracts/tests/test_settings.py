@@ -15,6 +15,20 @@ def test_retry_delays_come_as_a_comma_list(
     assert Settings().retry_delays_seconds == (0.5, 2.0)
 
 
+def test_an_authority_of_timestamps_is_named_with_its_root(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("CONTRACTS_TSA_URL", "http://tsa.example")
+    with pytest.raises(ValueError, match="needs CONTRACTS_TSA_ROOT_FILE"):
+        Settings()
+    monkeypatch.setenv("CONTRACTS_TSA_ROOT_FILE", "/tsa.pem")
+    settings = Settings()
+    assert [str(root) for root in settings.roots][1:] == ["/tsa.pem"]
+    assert settings.sealing[3:] == ("/tsa.pem", "http://tsa.example")
+
+
 def test_development_secrets_are_refused_in_production(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -194,6 +194,25 @@ async def test_links_end_when_used_replaced_or_old(office: Office, clock: Clock)
     )
 
 
+async def test_links_that_are_long_past_are_removed_when_another_is_made(
+    office: Office, clock: Clock
+) -> None:
+    used, old, new = await contracts_to_sign(office, 3)
+
+    async def link(contract: Contract) -> str:
+        async with office.database.sessions.begin() as session:
+            secret, _ = await use_cases.make_link(session, contract.id, contract.seller_id)
+        return secret
+
+    async with office.database.sessions.begin() as session:
+        await use_cases.sign_by_link(session, await link(used), str(used.sha256))
+    await link(old)
+    await clock.advance(timedelta(days=1, minutes=16))
+    await link(new)
+    kept = await office.database.rows("SELECT contract_id FROM contract_sign_tokens")
+    assert [row["contract_id"] for row in kept] == [new.id]
+
+
 async def test_whoever_has_not_signed_is_reminded_and_then_it_is_void(
     office: Office, clock: Clock
 ) -> None:
