@@ -1,5 +1,8 @@
 """Contracts' own database, a bucket, a sealing key of its own, and two people who agreed."""
 
+import asyncio
+import hashlib
+import io
 import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -16,10 +19,16 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import NameOID
+from pyhanko.pdf_utils.reader import PdfFileReader
+from pyhanko.sign.diff_analysis import ModificationLevel
+from pyhanko.sign.validation import validate_pdf_signature
+from pyhanko.sign.validation.status import SignatureCoverageLevel
+from pyhanko_certvalidator import ValidationContext
 
 from contracts import repository, use_cases
 from contracts.api import create_app
 from contracts.documents.press import Press
+from contracts.documents.seal import certificate_of
 from contracts.documents.storage import Storage
 from contracts.jobs import Works, expiries
 from contracts.lifecycle import ContractStatus
@@ -225,6 +234,17 @@ def storage(settings: Settings) -> Storage:
     return Storage(settings)
 
 
+def prove(sealed: bytes, root_file: Path) -> None:
+    """Trusted, intact, and covering the entire file."""
+    [seal] = PdfFileReader(io.BytesIO(sealed)).embedded_signatures
+    trusted = ValidationContext(trust_roots=[certificate_of(root_file)], allow_fetching=False)
+    # pyHanko starts an event loop of its own, so this is for a thread without one.
+    status = validate_pdf_signature(seal, trusted)
+    assert (status.trusted, status.intact, status.valid, status.bottom_line) == (True,) * 4
+    assert status.coverage is SignatureCoverageLevel.ENTIRE_FILE
+    assert status.modification_level is ModificationLevel.NONE
+
+
 @dataclass
 class Office:
     """The service without its processes: commands, jobs and deadlines in this one."""
@@ -232,6 +252,7 @@ class Office:
     database: Database
     works: Works
     settings: Settings
+    storage: Storage
 
     async def accept(self, deal: Deal) -> None:
         """The offer is accepted and both parties are known."""
@@ -259,9 +280,15 @@ class Office:
         return await self.read(row["id"])
 
     async def read(self, contract_id: UUID) -> Contract:
+        """The contract as it is; the seal of an executed one is proven by pyHanko itself."""
         async with self.database.sessions() as session:
             contract = await session.get(Contract, contract_id)
         assert contract is not None
+        if contract.status is ContractStatus.EXECUTED:
+            assert contract.sealed_key is not None
+            sealed, _ = await self.storage.read(contract.sealed_key, contract.sealed_version_id)
+            assert hashlib.sha256(sealed).hexdigest() == contract.sealed_sha256
+            await asyncio.to_thread(prove, sealed, self.settings.seal_root_file)
         return contract
 
     async def draw_up(self, deal: Deal) -> Contract:
@@ -328,7 +355,7 @@ class Office:
 
 @pytest.fixture
 def office(database: Database, storage: Storage, press: Press, settings: Settings) -> Office:
-    return Office(database, Works(database.sessions, storage, press), settings)
+    return Office(database, Works(database.sessions, storage, press), settings, storage)
 
 
 @pytest.fixture(scope="session")

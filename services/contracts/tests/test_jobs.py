@@ -29,7 +29,8 @@ S = ContractStatus
 def without_storage(office: Office, settings: Settings, press: Press) -> Office:
     """The same office while the storage is away."""
     gone = Storage(settings.model_copy(update={"s3_endpoint_url": "http://127.0.0.1:1"}))
-    return Office(office.database, Works(office.database.sessions, gone, press), office.settings)
+    works = Works(office.database.sessions, gone, press)
+    return Office(office.database, works, office.settings, office.storage)
 
 
 async def job(office: Office) -> dict[str, object]:
