@@ -25,7 +25,7 @@ class Person:
     def __init__(
         self, http: httpx.AsyncClient, issuer: TestIssuer, user_id: UUID | None, ip: str
     ) -> None:
-        roles = {ADMIN: ["admin"], MODERATOR: ["moderator"]}
+        roles: dict[UUID | None, list[str]] = {ADMIN: ["admin"], MODERATOR: ["moderator"]}
         self._http, self.ip, self.user_id = http, ip, user_id
         self._who = issuer.authorization(user_id, roles=roles.get(user_id, [])) if user_id else {}
 
@@ -59,7 +59,10 @@ async def test_the_parties_see_networks_and_staff_see_addresses(
         body = {"document_sha256": contract.sha256, "consent": True}
         assert (await party.send("POST", f"{path}/sign", body)).status_code == 200
     known = (await seller.send("GET", f"{path}/history")).json()
-    networks = {contract.seller_id: "203.0.113.0/24", contract.buyer_id: "2001:db8:1::/48"}
+    networks: dict[UUID | None, str] = {
+        contract.seller_id: "203.0.113.0/24",
+        contract.buyer_id: "2001:db8:1::/48",
+    }
     expected = [
         (what, user_id and str(user_id), networks.get(user_id), None)
         for what, user_id in (

@@ -10,8 +10,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from bloxtr8 import cli
 from bloxtr8.errors import Misused
@@ -44,12 +43,9 @@ async def run(database: Database, settings: Settings, issuer: TestIssuer) -> Asy
     ) -> Result:
         if token is None:
             token = issuer.token(ADMIN, roles=list(roles))
-        return await asyncio.to_thread(
-            CliRunner().invoke,
-            cli.app,
-            ["templates", *arguments, "--url", f"http://127.0.0.1:{port}"],
-            env={"BLOXTR8_TOKEN": token},
-        )
+        asked = ["templates", *arguments, "--url", f"http://127.0.0.1:{port}"]
+        env = {"BLOXTR8_TOKEN": token}
+        return await asyncio.to_thread(lambda: CliRunner().invoke(cli.app, asked, env=env))
 
     yield run_command
     server.should_exit = True

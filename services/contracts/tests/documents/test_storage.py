@@ -1,7 +1,9 @@
 """A key is taken once; what is under it stays."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import boto3
@@ -49,19 +51,20 @@ async def test_what_is_stored_cannot_be_deleted_for_years_not_even_by_administra
     key = f"contracts/{uuid4()}/sealed.pdf"
     version = await storage.put_once(key, b"%PDF")
     assert version is not None
-    which = {"Bucket": "contracts", "Key": key, "VersionId": version}
-    admin = boto3.client("s3", **postgres_server.s3("admin"))
+    which: Any = {"Bucket": "contracts", "Key": key, "VersionId": version}
+    admin: Any = boto3.client("s3", **postgres_server.s3("admin"))
     retention = admin.get_object_retention(**which)["Retention"]
     years = retention["RetainUntilDate"] - datetime.now(UTC)
     assert retention["Mode"] == "COMPLIANCE"
     assert timedelta(days=3650) < years < timedelta(days=3661)
-    sooner = {"Mode": "COMPLIANCE", "RetainUntilDate": datetime.now(UTC) + timedelta(days=2)}
-    for change in (
+    sooner: Any = {"Mode": "COMPLIANCE", "RetainUntilDate": datetime.now(UTC) + timedelta(days=2)}
+    changes: tuple[Callable[[], Any], ...] = (
         lambda: admin.delete_object(**which),
         lambda: admin.delete_object(**which, BypassGovernanceRetention=True),
         lambda: admin.put_object_retention(**which, Retention=sooner),
         lambda: storage._client.delete_object(**which),
-    ):
+    )
+    for change in changes:
         with pytest.raises(ClientError, match="AccessDenied"):
             change()
     assert await storage.read(key, version) == (b"%PDF", version)

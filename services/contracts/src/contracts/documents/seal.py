@@ -76,7 +76,7 @@ class Sealer:
         )
         if not self.tsa_url:
             return PdfSigner(meta, signer)
-        clock = HTTPTimeStamper(self.tsa_url, timeout=TSA_WITHIN_SECONDS)  # type: ignore[no-untyped-call]
+        clock = HTTPTimeStamper(self.tsa_url, timeout=TSA_WITHIN_SECONDS)
         return PdfSigner(meta, signer, timestamper=clock)
 
     @cached_property
