@@ -87,6 +87,8 @@ async def test_the_parties_see_networks_and_staff_see_addresses(
     assert [one["ip"] for one in seen] == [None, *[seller.ip] * 2, *[buyer.ip] * 2]
     assert {one["user_agent"] for one in seen} == {None, AGENT}
     assert rest["next_cursor"] is None
+    junk = await staff.send("GET", f"{path}/history?cursor=junk")
+    assert junk.status_code == 422
     assert (rest["execution"]["status"], rest["execution"]["attempts"]) == ("PENDING", 0)
 
     assert await office.run_execution()

@@ -85,9 +85,11 @@ async def events(
     limit: int | None = None,
 ) -> Sequence[AuditLog]:
     """What the audit log says of a contract, oldest first, from behind the row `after`."""
-    said = sa.select(AuditLog).where(_about(contract_id)).order_by(AuditLog.id).limit(limit)
+    order = sa.tuple_(AuditLog.created_at, AuditLog.id)
+    said = sa.select(AuditLog).where(_about(contract_id)).order_by(order).limit(limit)
     if after is not None:
-        said = said.where(AuditLog.id > after)
+        at = sa.select(AuditLog.created_at).where(AuditLog.id == after).scalar_subquery()
+        said = said.where(order > sa.tuple_(at, after))
     return (await session.scalars(said)).all()
 
 
