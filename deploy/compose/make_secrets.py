@@ -21,9 +21,10 @@ _NAMES = (
     *(f"kafka_{service}" for service in SERVICES),
     *("auditor", "s3_jwt", "discord", "roblox", "stripe_webhook", "seal"),
 )
+_CONTRACTS_MAY = ("Read", "Write", "List", "Tagging", "PutObjectRetention")
 _S3_ACTIONS = {
     "admin": ["Admin", "Read", "Write", "List", "Tagging"],
-    "contracts": [f"{action}:{BUCKET}" for action in ("Read", "Write", "List", "Tagging")],
+    "contracts": [f"{action}:{BUCKET}" for action in _CONTRACTS_MAY],
     "escrow": [
         *(f"{action}:{BUCKET}" for action in ("Read", "List")),
         *(f"{action}:{EVIDENCE_BUCKET}" for action in ("Read", "Write")),

@@ -16,11 +16,8 @@ import pytest
 from bloxtr8.trade import Trade
 from shared.testing import Stack, eventually
 
-EXECUTION_POINTS = [
-    "cons.after_poll",
-    "cons.after_commit_before_offset",
-    "seal.after_put_before_row",
-]
+CONSUMING_POINTS = ["cons.after_poll", "cons.after_commit_before_offset"]
+EXECUTION_POINTS = [*CONSUMING_POINTS, "seal.after_put_before_row"]
 RELAY_POINTS = [
     "relay.before_send",
     "relay.mid_batch",
@@ -74,6 +71,33 @@ async def assert_executed_once(stack: Stack, trade: Trade) -> None:
     assert sealed["version_id"] == versions["Versions"][0]["VersionId"]
     escrows = await trade.buyer.call("GET", f"/v1/escrows?contract_id={contract_id}")
     assert len(escrows["items"]) == 1
+
+
+@pytest.mark.parametrize("point", CONSUMING_POINTS)
+async def test_a_creation_survives_a_kill(
+    stack: Stack, trade: Trade, tmp_path: Path, point: str
+) -> None:
+    await trade.go(trade.agreement[:-1])
+    stack.stop("contracts.worker")
+    try:
+        await trade.accept()
+        with worker_of_its_own(
+            stack, "contracts.worker", tmp_path / "worker.log", CONTRACTS_CRASH_AT=point
+        ) as doomed:
+            died = await asyncio.to_thread(doomed.wait, 40)
+        assert died == -signal.SIGKILL, (tmp_path / "worker.log").read_text()
+    finally:
+        stack.start("contracts.worker")
+    await trade.draw_up()
+    made = await fetch(
+        stack,
+        "contracts",
+        "SELECT c.id, count(o.event_id) AS told FROM contracts c"
+        " JOIN outbox o ON o.aggregate_id = c.id::text AND o.topic = 'contract.created'"
+        " WHERE c.offer_id = $1::uuid GROUP BY 1",
+        trade.offer["id"],
+    )
+    assert [(str(row["id"]), row["told"]) for row in made] == [(trade.contract["id"], 1)]
 
 
 @pytest.mark.parametrize("point", [*EXECUTION_POINTS, *RELAY_POINTS])

@@ -1,7 +1,10 @@
 """Contracts' own database, a bucket, a sealing key of its own, and two people who agreed."""
 
+import asyncio
+import hashlib
+import io
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,15 +13,22 @@ from uuid import UUID
 
 import httpx
 import pytest
+import sqlalchemy as sa
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import NameOID
+from pyhanko.pdf_utils.reader import PdfFileReader
+from pyhanko.sign.diff_analysis import ModificationLevel
+from pyhanko.sign.validation import validate_pdf_signature
+from pyhanko.sign.validation.status import SignatureCoverageLevel
+from pyhanko_certvalidator import ValidationContext
 
 from contracts import repository, use_cases
 from contracts.api import create_app
 from contracts.documents.press import Press
+from contracts.documents.seal import certificate_of
 from contracts.documents.storage import Storage
 from contracts.jobs import Works, expiries
 from contracts.lifecycle import ContractStatus
@@ -224,6 +234,17 @@ def storage(settings: Settings) -> Storage:
     return Storage(settings)
 
 
+def prove(sealed: bytes, root_file: Path) -> None:
+    """Trusted, intact, and covering the entire file."""
+    [seal] = PdfFileReader(io.BytesIO(sealed)).embedded_signatures
+    trusted = ValidationContext(trust_roots=[certificate_of(root_file)], allow_fetching=False)
+    # pyHanko starts an event loop of its own, so this is for a thread without one.
+    status = validate_pdf_signature(seal, trusted)
+    assert (status.trusted, status.intact, status.valid, status.bottom_line) == (True,) * 4
+    assert status.coverage is SignatureCoverageLevel.ENTIRE_FILE
+    assert status.modification_level is ModificationLevel.NONE
+
+
 @dataclass
 class Office:
     """The service without its processes: commands, jobs and deadlines in this one."""
@@ -231,6 +252,7 @@ class Office:
     database: Database
     works: Works
     settings: Settings
+    storage: Storage
 
     async def accept(self, deal: Deal) -> None:
         """The offer is accepted and both parties are known."""
@@ -261,9 +283,15 @@ class Office:
         return await self.read(row["id"])
 
     async def read(self, contract_id: UUID) -> Contract:
+        """The contract as it is; the seal of an executed one is proven by pyHanko itself."""
         async with self.database.sessions() as session:
             contract = await session.get(Contract, contract_id)
         assert contract is not None
+        if contract.status is ContractStatus.EXECUTED:
+            assert contract.sealed_key is not None
+            sealed, _ = await self.storage.read(contract.sealed_key, contract.sealed_version_id)
+            assert hashlib.sha256(sealed).hexdigest() == contract.sealed_sha256
+            await asyncio.to_thread(prove, sealed, self.settings.seal_root_file)
         return contract
 
     async def draw_up(self, deal: Deal) -> Contract:
@@ -271,6 +299,22 @@ class Office:
         await self.accept(deal)
         assert await self.run_creation()
         return await self.contract(deal)
+
+    async def copies(self, contract: Contract, count: int) -> Sequence[Contract]:
+        """Drawn-up contracts like this one: many are needed at times, but not many documents."""
+        await self.database.rows(
+            "INSERT INTO contracts (id, offer_id, root_offer_id, listing_id, seller_id, buyer_id,"
+            " status, version, deal, roblox_asset_data, template_version, pdf_url, pdf_version_id,"
+            " sha256, sign_by) SELECT gen_random_uuid(), gen_random_uuid(), root_offer_id,"
+            " listing_id, seller_id, buyer_id, status, version, deal, roblox_asset_data,"
+            " template_version, pdf_url, pdf_version_id, sha256, sign_by"
+            " FROM contracts, generate_series(1, $1) WHERE id = $2",
+            count,
+            contract.id,
+        )
+        async with self.database.sessions() as session:
+            copies = sa.select(Contract).where(Contract.id != contract.id)
+            return (await session.scalars(copies)).all()
 
     async def sign(self, contract: Contract, *user_ids: UUID) -> None:
         for user_id in user_ids or (contract.seller_id, contract.buyer_id):
@@ -314,7 +358,7 @@ class Office:
 
 @pytest.fixture
 def office(database: Database, storage: Storage, press: Press, settings: Settings) -> Office:
-    return Office(database, Works(database.sessions, storage, press), settings)
+    return Office(database, Works(database.sessions, storage, press), settings, storage)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """Documents are made and sealed once, whatever happens in between."""
 
 import asyncio
+import dataclasses
 import hashlib
 import io
 from base64 import b64decode
@@ -18,10 +19,13 @@ from contracts.documents.press import Press
 from contracts.documents.storage import Storage
 from contracts.jobs import Works
 from contracts.lifecycle import ContractStatus, VoidReason
+from contracts.models import ContractExecutionJob
 from contracts.settings import Settings
 from contracts.use_cases import Reader
 from shared.events.cards import Deal
 from shared.events.contracts import ContractExecuted
+from shared.jobs import JobRunner
+from shared.jobs.runner import attempts_total, oldest_due_seconds
 from shared.testing import Clock
 
 S = ContractStatus
@@ -31,7 +35,8 @@ S = ContractStatus
 def without_storage(office: Office, settings: Settings, press: Press) -> Office:
     """The same office while the storage is away."""
     gone = Storage(settings.model_copy(update={"s3_endpoint_url": "http://127.0.0.1:1"}))
-    return Office(office.database, Works(office.database.sessions, gone, press), office.settings)
+    works = Works(office.database.sessions, gone, press)
+    return Office(office.database, works, office.settings, office.storage)
 
 
 async def job(office: Office) -> dict[str, object]:
@@ -147,7 +152,7 @@ async def pictures(office: Office, storage: Storage, press: Press) -> AsyncItera
     server = await asyncio.start_server(found.serve, "127.0.0.1", 0)
     found.address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     works = Works(office.database.sessions, storage, press, pictures_origin=found.address)
-    found.office = Office(office.database, works, office.settings)
+    found.office = dataclasses.replace(office, works=works)
     yield found
     server.close()
 
@@ -336,6 +341,65 @@ async def test_three_failures_end_in_execution_failed_and_a_retry_mends_it(
     assert await office.run_execution()
     assert (await office.read(contract.id)).status is S.EXECUTED
     assert len(await office.events("contract.executed", contract.id)) == 1
+
+
+async def test_of_two_workers_one_does_the_due_job(office: Office) -> None:
+    deal = make_deal()
+    await office.accept(deal)
+    assert sorted(await asyncio.gather(*(office.run_creation() for _ in range(2)))) == [False, True]
+    contract = await office.contract(deal)
+    await office.sign(contract)
+    await office.begin_execution(contract)
+    done = await asyncio.gather(*(office.run_execution() for _ in range(2)))
+    assert sorted(done) == [False, True]
+    row = await job(office)
+    assert (row["status"], row["attempts"], row["fence"]) == ("COMPLETED", 1, 1)
+    for topic in ("contract.created", "contract.executed"):
+        assert len(await office.events(topic, contract.id)) == 1
+
+
+async def test_a_worker_that_vanished_in_the_last_attempt_leaves_a_failure_not_a_stuck_job(
+    office: Office, clock: Clock
+) -> None:
+    contract = await office.draw_up(make_deal())
+    await office.sign(contract)
+    await office.begin_execution(contract)
+    await office.database.rows(
+        "UPDATE contract_execution_jobs SET status = 'PROCESSING', attempts = 3, fence = 3,"
+        " lease_until = clock() + interval '10 seconds'"
+    )
+    assert not await office.run_execution()
+    assert (await office.read(contract.id)).status is S.EXECUTING
+    await clock.advance(timedelta(seconds=11))
+    given_up = attempts_total.labels("contract_execution_jobs", "given_up")._value
+    before = given_up.get()
+    assert not await office.run_execution()
+    assert (await job(office))["status"] == "FAILED"
+    failed = await office.read(contract.id)
+    assert failed.status is S.EXECUTION_FAILED
+    assert failed.failure == "The lease of the last attempt ran out."
+    assert given_up.get() == before + 1
+    async with office.database.sessions.begin() as session:
+        staff = Reader(contract.buyer_id, is_staff=True)
+        await use_cases.void(session, contract.id, staff, "Broken.")
+    assert (await office.read(contract.id)).void_reason is VoidReason.STAFF
+    assert not await office.run_execution()
+
+
+async def test_how_long_a_due_execution_has_waited_is_measured(
+    office: Office, clock: Clock
+) -> None:
+    contract = await office.draw_up(make_deal())
+    await office.sign(contract)
+    await office.begin_execution(contract)
+    runner = JobRunner(office.database.sessions, office.works.execution, ContractExecutionJob)
+    await clock.advance(timedelta(minutes=5))
+    await runner.measure()
+    waited = oldest_due_seconds.labels("contract_execution_jobs")._value.get()
+    assert 299 < waited < 360
+    assert await office.run_execution()
+    await runner.measure()
+    assert oldest_due_seconds.labels("contract_execution_jobs")._value.get() == 0
 
 
 async def test_a_sealed_document_left_behind_is_adopted(

@@ -124,6 +124,34 @@ async def test_both_sign_and_a_repeated_request_is_answered_alike(
     assert (row["ip_address"], row["user_agent"]) == ("127.0.0.1", "tests")
 
 
+async def test_another_s_idempotency_key_shows_and_does_nothing_of_theirs(
+    http: httpx.AsyncClient, contract: Contract, as_: As, office: Office
+) -> None:
+    path = f"/v1/contracts/{contract.id}/sign"
+    for user_id, expected in ((contract.seller_id, 200), (uuid4(), 404), (contract.buyer_id, 200)):
+        headers = as_(user_id, key="the-same")
+        answer = await http.post(path, headers=headers, json=signing(contract))
+        assert answer.status_code == expected
+        assert "Idempotency-Replayed" not in answer.headers
+    signed = await office.database.rows("SELECT user_id FROM signatures ORDER BY signed_at")
+    assert [row["user_id"] for row in signed] == [contract.seller_id, contract.buyer_id]
+    elsewhere = await http.post(
+        f"/v1/contracts/{contract.id}/decline",
+        headers=as_(contract.seller_id, key="the-same"),
+        json={},
+    )
+    assert code(elsewhere) == (409, "illegal-move")
+
+
+@pytest.mark.parametrize("name", ["..%2f..%2fcontracts", "%2e%2e", "a/../b", "sealed.pdf"])
+async def test_no_other_object_than_a_contract_s_own_can_be_named(
+    http: httpx.AsyncClient, contract: Contract, as_: As, name: str
+) -> None:
+    answer = await http.get(f"/v1/contracts/{name}/document", headers=as_(contract.buyer_id))
+    assert answer.status_code in {404, 422}
+    assert "url" not in answer.json()
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [

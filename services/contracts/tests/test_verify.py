@@ -120,6 +120,18 @@ async def test_a_stranger_s_file_is_unknown(http: httpx.AsyncClient) -> None:
     )
 
 
+@pytest.mark.parametrize("algorithm", ["RC4-128", "AES-256"])
+async def test_an_encrypted_copy_is_none_of_ours(
+    http: httpx.AsyncClient, sealed: bytes, algorithm: str
+) -> None:
+    writer, file = PdfWriter(clone_from=PdfReader(io.BytesIO(sealed))), io.BytesIO()
+    writer.encrypt("secret", "owner", algorithm=algorithm)
+    writer.write(file)
+    verdict = await ask(http, file.getvalue())
+    assert verdict["verdict"] in {"ALTERED", "UNKNOWN"}
+    assert (verdict["contract_id"], verdict["status"]) == (None, None)
+
+
 def bomb() -> bytes:
     """A PDF whose cross-reference stream grows to 1 GiB when it is read."""
     packer = zlib.compressobj(9)

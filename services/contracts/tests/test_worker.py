@@ -1,6 +1,7 @@
-"""A worker that is killed at any point is replaced, and the effect is there once."""
+"""A process that is killed at any point is replaced, and the effect is there once."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -18,20 +19,23 @@ from services.contracts.tests.conftest import Office, make_deal
 from contracts.documents.storage import Storage
 from contracts.lifecycle import ContractStatus
 from shared.testing import eventually
+from shared.testing.tokens import TestIssuer
 
 CREATION_POINTS = ["pdf.after_render", "s3.after_put_before_row", "pdf.after_put_before_hash_row"]
 EXECUTION_POINTS = ["seal.after_put_before_row"]
+COMMAND_POINTS = {"cmd.before_commit": 0, "cmd.after_commit_before_reply": 1}
+"""How many signatures there are after the kill."""
 
 
 @contextmanager
 def worker(
-    environment: dict[str, str], log: Path, **changes: str
+    environment: dict[str, str], log: Path, *, kind: str = "worker", **changes: str
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A real worker process on the test's database, ended with the block."""
+    """A real process on the test's database, ended with the block."""
     with (
         log.open("wb") as output,
         subprocess.Popen(
-            [sys.executable, "-m", "contracts.worker"],
+            [sys.executable, "-m", f"contracts.{kind}"],
             env={**os.environ, **environment, **changes},
             stdout=output,
             stderr=output,
@@ -134,13 +138,60 @@ async def test_a_worker_frozen_past_its_lease_writes_nothing_when_it_wakes(
     assert (job["status"], job["attempts"], job["fence"]) == ("COMPLETED", 2, 2)
 
 
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@pytest.mark.parametrize("point", COMMAND_POINTS)
+async def test_a_signature_whose_api_is_killed_is_given_once_when_it_is_sent_again(
+    office: Office,
+    environment: dict[str, str],
+    issuer: TestIssuer,
+    http: httpx.AsyncClient,
+    tmp_path: Path,
+    point: str,
+) -> None:
+    contract = await office.draw_up(make_deal())
+    await office.database.rows(
+        "INSERT INTO signing_key_cache (kid, jwk) SELECT value ->> 'kid', value"
+        " FROM jsonb_array_elements($1)",
+        json.dumps(issuer.jwks()["keys"]),
+    )
+    port = free_port()
+    path = f"/v1/contracts/{contract.id}/sign"
+    body = {"document_sha256": contract.sha256, "consent": True}
+    headers = {**issuer.authorization(contract.buyer_id), "Idempotency-Key": "once"}
+    changes = {"CONTRACTS_CRASH_AT": point, "CONTRACTS_PORT": str(port)}
+    with worker(environment, tmp_path / "api.log", kind="api", **changes) as doomed:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+
+            async def answers() -> None:
+                try:
+                    await client.get("/v1/contracts")
+                except httpx.TransportError as error:
+                    raise AssertionError from error
+
+            await eventually(answers, within_seconds=60)
+            with pytest.raises(httpx.TransportError):
+                await client.post(path, json=body, headers=headers)
+        assert await asyncio.to_thread(doomed.wait, 30) == -signal.SIGKILL
+    given = await office.database.rows("SELECT id FROM signatures")
+    assert len(given) == COMMAND_POINTS[point]
+    again = await http.post(path, json=body, headers=headers)
+    assert again.status_code == 200, again.text
+    assert again.headers.get("Idempotency-Replayed", "false") == ("true" if given else "false")
+    for table in ("signatures", "audit_logs WHERE action = 'contract.part_signed'"):
+        assert len(await office.database.rows(f"SELECT id FROM {table}")) == 1
+    assert (await office.read(contract.id)).version == 2
+
+
 @pytest.mark.usefixtures("database")
 async def test_a_worker_is_small_and_tells_what_is_down(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}/health/ready"
     with worker(environment, tmp_path / "idle.log", CONTRACTS_OPS_PORT=str(port)) as process:
         async with httpx.AsyncClient() as client:
@@ -155,6 +206,9 @@ async def test_a_worker_is_small_and_tells_what_is_down(
                 assert "broker: down" in said
 
             await eventually(answers, within_seconds=30)
+            counted = (await client.get(url.replace("/health/ready", "/metrics"))).text
+            for table in ("jobs", "contract_execution_jobs"):
+                assert f'job_oldest_due_seconds{{table="{table}"}} 0.0' in counted
         family = [psutil.Process(process.pid), *psutil.Process(process.pid).children()]
         assert sum(member.memory_info().rss for member in family) < 220 * 2**20
         process.terminate()

@@ -19,6 +19,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from bloxtr8 import templates
 from bloxtr8.control import UP_STATES, ask
 from bloxtr8.errors import Misused
 from bloxtr8.home import SERVICES, Home, open_home
@@ -29,6 +30,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(templates.app, name="templates")
 console = Console(stderr=True)
 out = Console()
 

@@ -61,6 +61,7 @@ def _own(home: Home, service: str) -> dict[str, str]:
                 "CONTRACTS_S3_SECRET_KEY": secret,
                 "CONTRACTS_S3_BUCKET": objects.BUCKET,
                 "CONTRACTS_S3_REGION": objects.REGION,
+                "CONTRACTS_RETENTION_YEARS": "0",
                 "CONTRACTS_SEAL_PKCS12_FILE": str(store),
                 "CONTRACTS_SEAL_PKCS12_PASSWORD": home.secret("seal"),
                 "CONTRACTS_SEAL_ROOT_FILE": str(root),

@@ -13,9 +13,10 @@ EVIDENCE_BUCKET = "evidence"
 REGION = "us-east-1"
 LOCK_DAYS = 1
 """Locally a contract is undeletable for a day; production sets years."""
+_CONTRACTS_MAY = ("Read", "Write", "List", "Tagging", "PutObjectRetention")
 _GRANTS = {
     "admin": ["Admin", "Read", "Write", "List", "Tagging"],
-    "contracts": [f"{action}:{BUCKET}" for action in ("Read", "Write", "List", "Tagging")],
+    "contracts": [f"{action}:{BUCKET}" for action in _CONTRACTS_MAY],
     "escrow": [
         *(f"{action}:{BUCKET}" for action in ("Read", "List")),
         *(f"{action}:{EVIDENCE_BUCKET}" for action in ("Read", "Write")),

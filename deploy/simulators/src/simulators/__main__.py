@@ -4,6 +4,8 @@ import uvicorn
 
 from simulators.app import Settings, create_app
 
+KEPT_ALIVE_SECONDS = 75
+"""Longer than clients keep a connection: one that is closed under a request looks like a failure."""
 STOP_SECONDS = 2
 """How long a stop waits for requests that hang on purpose."""
 
@@ -14,5 +16,6 @@ if __name__ == "__main__":
         host=settings.host,
         port=settings.port,
         log_level="warning",
+        timeout_keep_alive=KEPT_ALIVE_SECONDS,
         timeout_graceful_shutdown=STOP_SECONDS,
     )

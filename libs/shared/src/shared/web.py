@@ -44,6 +44,10 @@ __all__ = [
     "run",
 ]
 
+KEPT_ALIVE_SECONDS = 150
+"""Longer than the gateway keeps a connection (2 min): whoever may write next must be the one to
+close, or a request meets a closing connection and is lost.
+"""
 STOP_WITHIN_SECONDS = 10
 _MAX_BODY_DEPTH = 20
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -246,6 +250,7 @@ async def _serve(app: FastAPI, settings: ServiceSettings) -> None:
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
+                timeout_keep_alive=KEPT_ALIVE_SECONDS,
                 timeout_graceful_shutdown=STOP_WITHIN_SECONDS,
             )
         )

@@ -61,6 +61,30 @@ class NotConfirmed(Invalid):
         super().__init__("From Discord `confirmation` is exactly I AGREE; elsewhere leave it out.")
 
 
+class WalletSignatureInvalid(Invalid):
+    code = "wallet-signature-invalid"
+    title = "The wallet's signature does not count"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"{reason}. Let the wallet sign the contract's typed data anew, or leave it out.",
+            field="wallet_signature",
+        )
+
+
+class WalletDiffers(Conflict):
+    code = "wallet-differs"
+    title = "This is not the signature of your wallet"
+
+    def __init__(self, signed_by: str, linked: str | None) -> None:
+        yours = f"your wallet is {linked}" if linked else "you have linked no wallet"
+        super().__init__(
+            f"{signed_by} signed this document's hash, and {yours}. Sign this document with the"
+            " linked wallet, or leave its signature out.",
+            field="wallet_signature",
+        )
+
+
 class SignerNotYetKnown(NotYetKnown):
     def __init__(self) -> None:
         super().__init__("Your account is not known here yet. Try again in a moment.")

@@ -91,6 +91,9 @@ class Signature(Model):
     ip_address: Mapped[str | None]
     user_agent: Mapped[str | None]
     signature_method: Mapped[SignatureMethod] = mapped_column(text_enum(SignatureMethod))
+    wallet_address: Mapped[str | None]
+    """The signer's wallet, where it signed the document too (EIP-712)."""
+    wallet_signature: Mapped[str | None]
 
 
 class ContractSignToken(Model):
@@ -142,3 +145,4 @@ class User(Model):
     """The version of identity's row; an older one is skipped."""
     kyc_tier: Mapped[KycTier] = mapped_column(text_enum(KycTier))
     is_frozen: Mapped[bool]
+    wallet_address: Mapped[str | None]

@@ -73,12 +73,35 @@ async def signatures(session: AsyncSession, contract_ids: Sequence[UUID]) -> Seq
     return (await session.scalars(given.order_by(Signature.signed_at, Signature.id))).all()
 
 
-async def events(session: AsyncSession, contract_id: UUID) -> Sequence[AuditLog]:
-    """What the audit log says of a contract, oldest first."""
-    said = sa.select(AuditLog).where(
-        AuditLog.subject_type == "contract", AuditLog.subject_id == str(contract_id)
+def _about(contract_id: UUID) -> sa.ColumnElement[bool]:
+    return sa.and_(AuditLog.subject_type == "contract", AuditLog.subject_id == str(contract_id))
+
+
+async def events(
+    session: AsyncSession,
+    contract_id: UUID,
+    *,
+    after: UUID | None = None,
+    limit: int | None = None,
+) -> Sequence[AuditLog]:
+    """What the audit log says of a contract, oldest first, from behind the row `after`."""
+    order = sa.tuple_(AuditLog.created_at, AuditLog.id)
+    said = sa.select(AuditLog).where(_about(contract_id)).order_by(order).limit(limit)
+    if after is not None:
+        at = sa.select(AuditLog.created_at).where(AuditLog.id == after).scalar_subquery()
+        said = said.where(order > sa.tuple_(at, after))
+    return (await session.scalars(said)).all()
+
+
+async def views_of_a_day(session: AsyncSession, contract_id: UUID, user_id: UUID) -> int:
+    """How often the user has opened the document in the last 24 hours."""
+    viewed = sa.select(sa.func.count()).where(
+        _about(contract_id),
+        AuditLog.action == "contract.viewed",
+        AuditLog.user_id == user_id,
+        AuditLog.created_at > clock() - sa.text("interval '1 day'"),
     )
-    return (await session.scalars(said.order_by(AuditLog.created_at, AuditLog.id))).all()
+    return await session.scalar(viewed) or 0
 
 
 async def active_template(session: AsyncSession) -> ContractTemplate | None:
@@ -123,6 +146,11 @@ async def add_execution_job(session: AsyncSession, contract_id: UUID, max_attemp
         .returning(ContractExecutionJob.id)
     )
     return added.scalar_one_or_none() is not None
+
+
+async def execution_job(session: AsyncSession, contract_id: UUID) -> ContractExecutionJob | None:
+    job = sa.select(ContractExecutionJob).where(ContractExecutionJob.contract_id == contract_id)
+    return (await session.scalars(job)).one_or_none()
 
 
 async def lock_execution_job(session: AsyncSession, contract_id: UUID) -> ContractExecutionJob:
@@ -184,6 +212,7 @@ async def keep_user(session: AsyncSession, event: UserUpdated) -> None:
         "version": event.version,
         "kyc_tier": event.kyc_tier,
         "is_frozen": event.is_frozen,
+        "wallet_address": event.wallet_address,
     }
     await session.execute(
         insert(User)

@@ -1,20 +1,23 @@
 """Bodies of requests and answers."""
 
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from pydantic import Field
 
+from contracts.documents.inputs import Happened, network
 from contracts.lifecycle import ContractStatus, VoidReason
 from contracts.models import SignatureMethod
-from contracts.use_cases import Shown, Verdict, Verified
+from contracts.use_cases import History, Shown, Verdict, Verified
 from shared.events.cards import GameSnapshot, PartyCard, TradeTerms
+from shared.jobs import JobStatus
 from shared.money import Cents, Currency
-from shared.web import RequestBody, View
+from shared.web import Page, RequestBody, View, encode_cursor
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Secret = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{43}$")]
+EvmSignature = Annotated[str, Field(pattern=r"^0x[0-9a-fA-F]{130}$")]
 Words = Annotated[str, Field(min_length=1, max_length=1000)]
 
 
@@ -23,6 +26,8 @@ class SignRequest(RequestBody):
     """Of the document that was read."""
     consent: Literal[True]
     """To `consent_text` of the contract."""
+    wallet_signature: EvmSignature | None = None
+    """By the signer's linked wallet over `typed_data`; the signature counts without it."""
 
 
 class OwnSignRequest(SignRequest):
@@ -57,6 +62,8 @@ class SignatureView(View):
     method: SignatureMethod
     document_sha256: str
     consent_version: str
+    wallet_address: str | None
+    """Where the signer's wallet signed too."""
 
 
 class PartyView(View):
@@ -135,6 +142,7 @@ class ContractView(View):
                     method=signature.signature_method,
                     document_sha256=signature.document_sha256,
                     consent_version=signature.consent_version,
+                    wallet_address=signature.wallet_address,
                 )
                 for signature in shown.signatures
             ],
@@ -146,11 +154,66 @@ class ContractView(View):
         )
 
 
+class EventView(View):
+    at: datetime
+    what: str
+    user_id: UUID | None
+    """None: the platform."""
+    method: SignatureMethod | None
+    document_sha256: str | None
+    user_agent: str | None
+    network: str | None
+    """Of an IPv4 address the /24, of an IPv6 address the /48."""
+    ip: str | None
+    """In full for staff only."""
+
+    @classmethod
+    def of(cls, event: Happened, *, is_staff: bool) -> Self:
+        return cls(
+            **event.model_dump(exclude={"ip"}),
+            network=network(event.ip),
+            ip=event.ip if is_staff else None,
+        )
+
+
+class ExecutionView(View):
+    """How the sealing goes on."""
+
+    status: JobStatus
+    attempts: int
+    max_attempts: int
+    next_attempt_at: datetime
+    last_error: str | None
+
+
+class HistoryView(Page[EventView]):
+    execution: ExecutionView | None
+    """For staff only, once everybody has signed."""
+
+    @classmethod
+    def of(cls, history: History, limit: int, *, is_staff: bool) -> Self:
+        shown, job = history.events[:limit], history.job
+        return cls(
+            items=[EventView.of(event, is_staff=is_staff) for _, event in shown],
+            next_cursor=encode_cursor(shown[-1][0]) if len(history.events) > limit else None,
+            execution=job
+            and ExecutionView(
+                status=job.status,
+                attempts=job.attempts,
+                max_attempts=job.max_attempts,
+                next_attempt_at=job.run_at,
+                last_error=job.last_error,
+            ),
+        )
+
+
 class DocumentView(View):
     url: str
     """Readable for 5 minutes by whoever has it."""
     sha256: str
     expires_at: datetime
+    typed_data: dict[str, Any]
+    """What a wallet signs in addition, if its owner wants (`eth_signTypedData_v4`)."""
 
 
 class LinkView(View):

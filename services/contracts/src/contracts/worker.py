@@ -16,11 +16,7 @@ from shared.worker import WorkerParts
 
 def build(settings: Settings, sessions: Sessions) -> WorkerParts:
     storage = Storage(settings)
-    press = Press(
-        str(settings.seal_pkcs12_file),
-        settings.seal_pkcs12_password.get_secret_value(),
-        str(settings.seal_root_file),
-    )
+    press = Press(*settings.sealing)
     works = Works(sessions, storage, press, pictures_origin=settings.pictures_origin)
     return WorkerParts(
         subscribe=lambda broker: subscribe(broker, settings),

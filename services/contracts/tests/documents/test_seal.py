@@ -139,7 +139,7 @@ def test_the_seal_of_somebody_else_is_not_ours(
 def test_a_seal_over_a_document_that_it_does_not_name_is_refused(
     seal_files: SealFiles, document: bytes
 ) -> None:
-    sealer = Sealer(seal_files.store, seal_files.password, seal_files.root)
+    sealer = Sealer(seal_files.store, seal_files.password, (seal_files.root,))
     facts = {"document_bytes": len(document), "document_sha256": HASH}
     with pytest.raises(SealBroken, match="does not begin with the document"):
         sealer.check(sealer.seal(document, document, facts))

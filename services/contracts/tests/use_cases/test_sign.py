@@ -8,7 +8,6 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
-import sqlalchemy as sa
 from services.contracts.tests.conftest import Office, make_deal, told
 from sqlalchemy.exc import DBAPIError
 
@@ -41,19 +40,7 @@ async def signatures(office: Office, contract: Contract) -> list[dict[str, objec
 
 
 async def contracts_to_sign(office: Office, count: int) -> Sequence[Contract]:
-    """Copies of one drawn-up contract: races need many, but not many documents."""
-    first = await office.draw_up(make_deal())
-    await office.database.rows(
-        "INSERT INTO contracts (id, offer_id, root_offer_id, listing_id, seller_id, buyer_id,"
-        " status, version, deal, roblox_asset_data, template_version, pdf_url, pdf_version_id,"
-        " sha256, sign_by) SELECT gen_random_uuid(), gen_random_uuid(), root_offer_id, listing_id,"
-        " seller_id, buyer_id, status, version, deal, roblox_asset_data, template_version, pdf_url,"
-        " pdf_version_id, sha256, sign_by FROM contracts, generate_series(1, $1)",
-        count,
-    )
-    async with office.database.sessions() as session:
-        copies = sa.select(Contract).where(Contract.id != first.id)
-        return (await session.scalars(copies)).all()
+    return await office.copies(await office.draw_up(make_deal()), count)
 
 
 async def test_both_sign_at_once_and_the_contract_is_complete_once(office: Office) -> None:
@@ -205,6 +192,25 @@ async def test_links_end_when_used_replaced_or_old(office: Office, clock: Clock)
         contract.seller_id,
         "WEB_BASED",
     )
+
+
+async def test_links_that_are_long_past_are_removed_when_another_is_made(
+    office: Office, clock: Clock
+) -> None:
+    used, old, new = await contracts_to_sign(office, 3)
+
+    async def link(contract: Contract) -> str:
+        async with office.database.sessions.begin() as session:
+            secret, _ = await use_cases.make_link(session, contract.id, contract.seller_id)
+        return secret
+
+    async with office.database.sessions.begin() as session:
+        await use_cases.sign_by_link(session, await link(used), str(used.sha256))
+    await link(old)
+    await clock.advance(timedelta(days=1, minutes=16))
+    await link(new)
+    kept = await office.database.rows("SELECT contract_id FROM contract_sign_tokens")
+    assert [row["contract_id"] for row in kept] == [new.id]
 
 
 async def test_whoever_has_not_signed_is_reminded_and_then_it_is_void(

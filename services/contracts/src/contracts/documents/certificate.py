@@ -1,13 +1,14 @@
 """The certificate of signatures: who signed, when, how, from where and over which hash."""
 
-import ipaddress
 from typing import Any
 from uuid import UUID
 
 from contracts.documents.contract import moment
-from contracts.documents.inputs import Certificate, Happened, Signed
+from contracts.documents.inputs import Certificate, Happened, Signed, network
 from contracts.documents.page import Block, Facts, Heading, Note, Title, Told
 
+LONGEST_AGENT = 120
+"""Characters of a user agent in a line; audit.json has all."""
 _METHODS = {
     "API": "signed in to the platform (API)",
     "WEB_BASED": "on the web, by a link for one use",
@@ -22,17 +23,6 @@ _EVENTS = {
     "contract.execution_failed": "Sealing failed",
     "contract.retried": "Sealing asked for again",
 }
-
-
-def network(address: str | None) -> str | None:
-    """The network a caller came from: /24 of an IPv4 address, /48 of an IPv6 one."""
-    try:
-        ip = ipaddress.ip_address(address or "")
-    except ValueError:
-        return None
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:
-        ip = ip.ipv4_mapped
-    return str(ipaddress.ip_network((ip, 24 if ip.version == 4 else 48), strict=False))
 
 
 def blocks(certificate: Certificate, *, document_bytes: int) -> list[Block]:
@@ -59,7 +49,7 @@ def blocks(certificate: Certificate, *, document_bytes: int) -> list[Block]:
             "The attached file audit.json holds the same facts for machines. The seal on this file"
             " covers every byte of it; any later change breaks it. Cut to the length given above,"
             " the file is the document that was signed. Times are those of the platform's clock."
-            " Network addresses are shortened."
+            " Network addresses are shortened. A hash is named in full in audit.json."
         ),
     ]
 
@@ -73,13 +63,29 @@ def _signature(signature: Signed) -> list[Told]:
         ("User", str(signature.user_id)),
         ("Over SHA-256", signature.document_sha256),
         ("Consent text", f"of template {signature.consent_version}"),
+        *_wallet(signature),
     ]
 
 
+def _wallet(signature: Signed) -> list[Told]:
+    if signature.wallet_address is None:
+        return []
+    return [("Wallet, signed too", f"{signature.wallet_address} (EIP-712, in audit.json)")]
+
+
 def _event(event: Happened, names: dict[UUID, str]) -> list[str]:
+    """The platform's words and people's own, by turns."""
     who = names.get(event.user_id, str(event.user_id)) if event.user_id else "the platform"
-    where = f", from {network(event.ip)}" if network(event.ip) else ""
-    return [f"{_EVENTS.get(event.what, event.what)}: ", who, where]
+    how = f", {_METHODS[event.method]}" if event.method else ""
+    if origin := network(event.ip):
+        how += f", from {origin}"
+    said = [f"{_EVENTS.get(event.what, event.what)}: ", who, how]
+    if event.user_agent:
+        said[-1] += ", with "
+        said += [event.user_agent[:LONGEST_AGENT], ""]
+    if event.document_sha256:
+        said[-1] += f", SHA-256 {event.document_sha256[:16]}\u2026"
+    return said
 
 
 def audit(certificate: Certificate, *, document_bytes: int) -> dict[str, Any]:

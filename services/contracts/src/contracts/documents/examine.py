@@ -1,8 +1,8 @@
 """Strangers' files are examined in a process of their own, one a file, with little memory and time:
-`python -m contracts.documents.examine ROOT_FILE < file`.
+`python -m contracts.documents.examine ROOT_FILE [TSA_ROOT_FILE] < file`.
 
 A file that hurts it hurts nothing else, and leaves nothing behind for the next one. The process has
-no key, no login and no settings; it is given the authority's certificate only.
+no key, no login and no settings; it is given the authorities' certificates only.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -49,11 +50,11 @@ class Examined:
     """SHA-256 of the whole file, then of what its seal covers or of the document it names."""
 
 
-async def examine(file: bytes, root_file: Path) -> Examined:
+async def examine(file: bytes, root_files: Sequence[Path]) -> Examined:
     """Look at a file that anybody may have made; never raises because of what is in it."""
     async with _slots:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "contracts.documents.examine", str(root_file)),
+            *(sys.executable, "-m", "contracts.documents.examine", *map(str, root_files)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
@@ -91,11 +92,11 @@ def _main() -> None:
     # Imported here: only this process pays for the PDF libraries.
     from contracts.documents import seal  # noqa: PLC0415
 
-    root = seal.certificate_of(Path(sys.argv[1]))
+    roots = [seal.certificate_of(Path(file)) for file in sys.argv[1:]]
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a library prints must not end up in the answer
     _limit()
-    found: dict[str, Any] = seal.look_at(sys.stdin.buffer.read(), root)
+    found: dict[str, Any] = seal.look_at(sys.stdin.buffer.read(), roots)
     out.write(json.dumps(found))
     out.flush()
 

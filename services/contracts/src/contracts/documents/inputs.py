@@ -1,5 +1,6 @@
 """What documents are made of; plain data, so that the process that asks needs no PDF library."""
 
+import ipaddress
 from datetime import datetime
 from uuid import UUID
 
@@ -36,6 +37,9 @@ class Signed(Input):
     user_agent: str | None
     document_sha256: str
     consent_version: str
+    wallet_address: str | None = None
+    wallet_signature: str | None = None
+    """Over the typed data of the same hash (EIP-712)."""
 
 
 class Happened(Input):
@@ -45,6 +49,11 @@ class Happened(Input):
     what: str
     user_id: UUID | None
     ip: str | None
+    user_agent: str | None = None
+    method: str | None = None
+    """How a signature was given."""
+    document_sha256: str | None = None
+    """What was looked at or signed."""
 
 
 class Certificate(Input):
@@ -54,3 +63,14 @@ class Certificate(Input):
     consent: str
     signatures: list[Signed]
     events: list[Happened]
+
+
+def network(address: str | None) -> str | None:
+    """The network a caller came from: /24 of an IPv4 address, /48 of an IPv6 one."""
+    try:
+        ip = ipaddress.ip_address(address or "")
+    except ValueError:
+        return None
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:
+        ip = ip.ipv4_mapped
+    return str(ipaddress.ip_network((ip, 24 if ip.version == 4 else 48), strict=False))

@@ -39,7 +39,7 @@ class Press:
         idle_seconds: float = IDLE_SECONDS,
         task_within_seconds: float = TASK_WITHIN_SECONDS,
     ) -> None:
-        """`sealing`: PKCS#12 file, its password, PEM file of the root; nothing, to render only."""
+        """`sealing`: what a `Printer` is made of; nothing, to render only."""
         self._sealing = sealing
         self._idle_seconds = idle_seconds
         self._within_seconds = task_within_seconds

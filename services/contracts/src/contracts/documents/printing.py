@@ -27,8 +27,16 @@ class Renderer:
 
 
 class Printer(Renderer):
-    def __init__(self, pkcs12_file: str, password: str, root_file: str) -> None:
-        self._sealer = Sealer(Path(pkcs12_file), password, Path(root_file))
+    def __init__(
+        self,
+        pkcs12_file: str,
+        password: str,
+        root_file: str,
+        tsa_root_file: str = "",
+        tsa_url: str = "",
+    ) -> None:
+        roots = tuple(Path(file) for file in (root_file, tsa_root_file) if file)
+        self._sealer = Sealer(Path(pkcs12_file), password, roots, tsa_url)
 
     def seal(self, document: bytes, facts: dict[str, Any]) -> bytes:
         """The document with its certificate of signatures, sealed; the seal has been checked."""

@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +24,7 @@ from pyhanko.pdf_utils.reader import PdfFileReader
 from pyhanko.pdf_utils.writer import PageObject
 from pyhanko.sign.fields import MDPPerm, SigSeedSubFilter
 from pyhanko.sign.signers import PdfSignatureMetadata, PdfSigner, SimpleSigner
+from pyhanko.sign.timestamps import HTTPTimeStamper
 from pyhanko.sign.validation import validate_pdf_signature
 from pyhanko.sign.validation.pdf_embedded import EmbeddedPdfSignature
 from pyhanko.sign.validation.status import PdfSignatureStatus, SignatureCoverageLevel
@@ -30,8 +32,10 @@ from pyhanko_certvalidator import ValidationContext
 
 FIELD = "PlatformSeal"
 AUDIT = "audit.json"
-SEAL_CHARACTERS = 16_384
-"""Place for the seal in hexadecimal: found out by pyHanko it would cost a second signature."""
+SEAL_CHARACTERS, TIMESTAMP_CHARACTERS = 16_384, 32_768
+"""Place for the seal, and for its timestamp, in hexadecimal: found out by pyHanko it would cost a
+second signature."""
+TSA_WITHIN_SECONDS = 10
 RANGES_TRIED = 3
 """A file may claim many seals; ours has one."""
 _MARKS = (FIELD.encode(), b"Bloxtr8 contracts", b"SHA-256 of the terms")
@@ -49,7 +53,10 @@ class Sealer:
 
     pkcs12_file: Path
     password: str
-    root_file: Path
+    root_files: tuple[Path, ...]
+    """The seal's authority, then the timestamps' where there are any."""
+    tsa_url: str = ""
+    """Who timestamps seals (RFC 3161); nobody when empty."""
 
     @cached_property
     def _signer(self) -> PdfSigner:
@@ -67,11 +74,14 @@ class Sealer:
             docmdp_permissions=MDPPerm.NO_CHANGES,
             reason="Both parties have signed this contract electronically.",
         )
-        return PdfSigner(meta, signer)
+        if not self.tsa_url:
+            return PdfSigner(meta, signer)
+        clock = HTTPTimeStamper(self.tsa_url, timeout=TSA_WITHIN_SECONDS)
+        return PdfSigner(meta, signer, timestamper=clock)
 
     @cached_property
-    def _root(self) -> x509.Certificate:
-        return certificate_of(self.root_file)
+    def _roots(self) -> list[x509.Certificate]:
+        return [certificate_of(file) for file in self.root_files]
 
     def seal(self, document: bytes, certificate: bytes, audit: dict[str, Any]) -> bytes:
         """The document with the certificate's pages and `audit.json` appended, sealed.
@@ -95,7 +105,8 @@ class Sealer:
             writer,
             FileSpec(AUDIT, file_name=AUDIT, embedded_data=attached, description="Audit trail"),
         )
-        sealed: bytes = self._signer.sign_pdf(writer, bytes_reserved=SEAL_CHARACTERS).getvalue()
+        room = SEAL_CHARACTERS + (TIMESTAMP_CHARACTERS if self.tsa_url else 0)
+        sealed: bytes = self._signer.sign_pdf(writer, bytes_reserved=room).getvalue()
         return sealed
 
     def check(self, sealed: bytes) -> dict[str, Any]:
@@ -104,7 +115,7 @@ class Sealer:
         Raises:
             SealBroken: it is no PDF, not sealed by us, altered, or has something appended.
         """
-        return check(sealed, self._root)
+        return check(sealed, self._roots)
 
 
 def certificate_of(file: Path) -> x509.Certificate:
@@ -113,8 +124,8 @@ def certificate_of(file: Path) -> x509.Certificate:
     return x509.Certificate.load(pem.unarmor(data)[2] if pem.detect(data) else data)
 
 
-def check(sealed: bytes, root: x509.Certificate) -> dict[str, Any]:
-    """As `Sealer.check`, with the authority's certificate alone.
+def check(sealed: bytes, roots: Sequence[x509.Certificate]) -> dict[str, Any]:
+    """As `Sealer.check`, with the authorities' certificates alone.
 
     Raises:
         SealBroken: it is no PDF, not sealed by us, altered, or has something appended.
@@ -122,9 +133,11 @@ def check(sealed: bytes, root: x509.Certificate) -> dict[str, Any]:
     try:
         reader = PdfFileReader(io.BytesIO(sealed))
         signature = _only_seal(reader)
-        status = validate_pdf_signature(
-            signature, ValidationContext(trust_roots=[root], allow_fetching=False)
+        by_us, by_tsa = (
+            ValidationContext(trust_roots=[*some], allow_fetching=False)
+            for some in (roots[:1], roots[1:])
         )
+        status = validate_pdf_signature(signature, by_us, by_tsa)
         _judge(status)
         _check_place(sealed, signature)
         audit = _attached(reader)
@@ -138,13 +151,13 @@ def check(sealed: bytes, root: x509.Certificate) -> dict[str, Any]:
     return audit
 
 
-def look_at(file: bytes, root: x509.Certificate) -> dict[str, Any]:
+def look_at(file: bytes, roots: Sequence[x509.Certificate]) -> dict[str, Any]:
     """What a stranger's file is, as `Examined` in JSON: `seal`, `reason`, `hashes`."""
     hashes = [hashlib.sha256(file).hexdigest()]
     try:
-        audit = check(file, root)
+        audit = check(file, roots)
     except SealBroken as broken:
-        if (length := _sealed_length(file, root)) is not None:
+        if (length := _sealed_length(file, roots)) is not None:
             hashes.append(hashlib.sha256(file[:length]).hexdigest())
             reason = f"After sealing {len(file) - length} bytes were appended."
             return {"seal": "APPENDED", "reason": reason, "hashes": hashes}
@@ -155,12 +168,12 @@ def look_at(file: bytes, root: x509.Certificate) -> dict[str, Any]:
     return {"seal": "HOLDS", "reason": reason, "hashes": hashes}
 
 
-def _sealed_length(file: bytes, root: x509.Certificate) -> int | None:
+def _sealed_length(file: bytes, roots: Sequence[x509.Certificate]) -> int | None:
     """How many bytes at the beginning are a sealed file of ours; None when nothing is."""
     for found in list(_RANGE.finditer(file))[:RANGES_TRIED]:
         length = int(found[1]) + int(found[2])
         with contextlib.suppress(SealBroken):
-            check(file[:length], root)
+            check(file[:length], roots)
             return length
     return None
 
@@ -182,7 +195,8 @@ def _judge(status: PdfSignatureStatus) -> None:
 
 def _check_place(sealed: bytes, signature: EmbeddedPdfSignature) -> None:
     """The seal cannot cover the place it stands in, so that must hold exactly what we put there:
-    the parts which the signature vouches for, spelt as we spell them, and zeros.
+    the parts which the signature vouches for, spelt as we spell them, its timestamp if it has one,
+    and zeros.
     """
     _, start, end, _ = (int(number) for number in signature.byte_range)
     signer = signature.signer_info
@@ -202,6 +216,7 @@ def _check_place(sealed: bytes, signature: EmbeddedPdfSignature) -> None:
                         "signature_algorithm": signer["signature_algorithm"],
                         "signed_attrs": signer["signed_attrs"],
                         "signature": signer["signature"],
+                        **_timestamp(signer),
                     }
                 ],
             },
@@ -210,6 +225,13 @@ def _check_place(sealed: bytes, signature: EmbeddedPdfSignature) -> None:
     spelt = message.hex().upper().encode().ljust(end - start - 2, b"0")
     if sealed[start:end] != b"<" + spelt + b">":
         raise SealBroken("In the place of the seal stands something else.")
+
+
+def _timestamp(signer: cms.SignerInfo) -> dict[str, Any]:
+    """The one unsigned attribute that may be there; who made it has been checked."""
+    unsigned = signer["unsigned_attrs"]
+    kinds = [(attribute["type"].native, len(attribute["values"])) for attribute in unsigned]
+    return {"unsigned_attrs": unsigned} if kinds == [("signature_time_stamp_token", 1)] else {}
 
 
 def _attached(reader: PdfFileReader) -> dict[str, Any]:

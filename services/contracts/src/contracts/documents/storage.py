@@ -4,7 +4,8 @@ boto3 is synchronous; every call runs in a thread.
 """
 
 import asyncio
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
@@ -17,6 +18,8 @@ if TYPE_CHECKING:  # the stubs are there for the type checker only
     from mypy_boto3_s3 import S3Client
 
 PRESIGNED_SECONDS = 300
+_YEAR = timedelta(days=366)
+"""A day too many rather than one too few."""
 
 
 class StorageUnavailable(Unavailable):
@@ -32,6 +35,7 @@ class Storage:
 
     def __init__(self, settings: Settings) -> None:
         self.bucket = settings.s3_bucket
+        self._retention = settings.retention_years * _YEAR
         self._client: S3Client = boto3.client(
             "s3",
             endpoint_url=settings.s3_endpoint_url,
@@ -48,7 +52,8 @@ class Storage:
         )
 
     async def put_once(self, key: str, body: bytes) -> str | None:
-        """Store a PDF under a key that is still free; returns its version.
+        """Store a PDF under a key that is still free, for as long as the settings say; returns its
+        version.
 
         Returns:
             None when the key is taken.
@@ -66,6 +71,7 @@ class Storage:
                 Body=body,
                 ContentType="application/pdf",
                 IfNoneMatch="*",
+                **self._lock(),
             )
         except ClientError as error:
             if error.response["ResponseMetadata"]["HTTPStatusCode"] == 412:
@@ -74,6 +80,12 @@ class Storage:
         except BotoCoreError as error:
             raise _unavailable(error) from error
         return stored["VersionId"]
+
+    def _lock(self) -> dict[str, Any]:
+        if not self._retention:
+            return {}
+        until = datetime.now(UTC) + self._retention
+        return {"ObjectLockMode": "COMPLIANCE", "ObjectLockRetainUntilDate": until}
 
     async def read(self, key: str, version_id: str | None = None) -> tuple[bytes, str]:
         """An object's bytes and version; without a version the current one.

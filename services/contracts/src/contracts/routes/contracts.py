@@ -9,11 +9,12 @@ from contracts import use_cases
 from contracts.errors import ContractNotFound, DocumentNotMade, MayNotSign, NotConfirmed
 from contracts.lifecycle import ContractStatus
 from contracts.models import SignatureMethod
-from contracts.routes.present import SIGNING_REFUSALS, contract_view, document_view
+from contracts.routes.present import SIGNING_REFUSALS, contract_view, document_view, wallet_of
 from contracts.schemas import (
     ContractView,
     DeclineRequest,
     DocumentView,
+    HistoryView,
     LinkView,
     OwnSignRequest,
     VoidRequest,
@@ -87,13 +88,29 @@ async def read_contract(contract_id: UUID, session: Transaction, caller: Caller)
 @router.get(
     "/{contract_id}/document",
     summary="Where to read the current document",
-    responses=problems.responses(ContractNotFound, DocumentNotMade),
+    responses=problems.responses(ContractNotFound, DocumentNotMade, TooManyRequests),
 )
 async def open_document(
     contract_id: UUID, request: Request, session: Transaction, caller: Caller
 ) -> DocumentView:
     stored = await use_cases.open_document(session, contract_id, _reader(caller))
     return await document_view(request, session, stored)
+
+
+@router.get(
+    "/{contract_id}/history",
+    summary="What has happened, oldest first; staff see full addresses and the execution",
+    responses=problems.responses(ContractNotFound),
+)
+async def read_history(
+    contract_id: UUID, session: Transaction, caller: Caller, page: web.PageParams
+) -> HistoryView:
+    after = web.decode_cursor(page.cursor, 1, UUID)[0] if page.cursor else None
+    reader = _reader(caller)
+    history = await use_cases.show_history(
+        session, contract_id, reader, after=after, limit=page.limit + 1
+    )
+    return HistoryView.of(history, page.limit, is_staff=reader.is_staff)
 
 
 @router.post(
@@ -111,10 +128,11 @@ async def sign(
     once: Once,
 ) -> Response:
     method = _method(caller, body.confirmation, request.app.state.settings.discord_client)
+    wallet = await wallet_of(body)
 
     async def command() -> ContractView:
         contract = await use_cases.sign(
-            session, contract_id, caller.user_id, body.document_sha256, method
+            session, contract_id, caller.user_id, body.document_sha256, method, wallet
         )
         return await contract_view(session, contract)
 

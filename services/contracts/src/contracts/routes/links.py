@@ -4,7 +4,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from contracts import use_cases
 from contracts.errors import DocumentNotMade, LinkNotUsable
-from contracts.routes.present import SIGNING_REFUSALS, contract_view, document_view
+from contracts.routes.present import SIGNING_REFUSALS, contract_view, document_view, wallet_of
 from contracts.schemas import (
     ContractView,
     LinkDeclineRequest,
@@ -57,8 +57,10 @@ async def view_by_link(
     dependencies=[_NotTooManyGuesses],
 )
 async def sign_by_link(body: LinkSignRequest, request: Request, session: Transaction) -> Response:
+    wallet = await wallet_of(body)
+
     async def command() -> ContractView:
-        contract = await use_cases.sign_by_link(session, body.token, body.document_sha256)
+        contract = await use_cases.sign_by_link(session, body.token, body.document_sha256, wallet)
         return await contract_view(session, contract)
 
     return await _once_by_link(request, session, body)(command)

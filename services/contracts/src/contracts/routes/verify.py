@@ -43,6 +43,6 @@ async def verify(request: Request) -> VerdictView:
     file = await request.body()
     if b"%PDF-" not in file[:_HEAD_BYTES]:
         raise NotAPdf
-    found = await examine(file, state.settings.seal_root_file)
+    found = await examine(file, state.settings.roots)
     async with state.sessions() as session:
         return VerdictView.of(await use_cases.verify(session, found))

@@ -20,6 +20,7 @@ from contracts.use_cases.execute import (
     gather,
     retry,
 )
+from contracts.use_cases.history import History, show_history
 from contracts.use_cases.read import (
     Shown,
     Stored,
@@ -44,6 +45,7 @@ __all__ = [
     "REMINDERS",
     "SIGN_BY",
     "Execution",
+    "History",
     "Reader",
     "Shown",
     "Stored",
@@ -73,6 +75,7 @@ __all__ = [
     "show",
     "show_by_link",
     "show_contract",
+    "show_history",
     "show_many",
     "sign",
     "sign_by_link",

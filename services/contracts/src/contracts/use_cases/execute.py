@@ -6,12 +6,13 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from contracts import repository
-from contracts.documents.inputs import Certificate, Happened, Signed
+from contracts.documents.inputs import Certificate, Signed
 from contracts.documents.template import read
 from contracts.lifecycle import CONTRACT, ContractAction, ContractStatus
 from contracts.models import Contract
 from contracts.use_cases.access import Reader, lock_for
 from contracts.use_cases.announce import about, move
+from contracts.use_cases.history import happened
 from shared import clock, jobs, outbox, telemetry
 from shared.events.contracts import ContractExecuted, ContractExecutionFailed, SealedDocument
 
@@ -62,10 +63,7 @@ async def gather(session: AsyncSession, contract_id: UUID) -> Execution | None:
             template_version=contract.template_version,
             consent=terms.consent,
             signatures=await _signed(session, contract),
-            events=[
-                Happened(at=row.created_at, what=row.action, user_id=row.user_id, ip=row.ip)
-                for row in await repository.events(session, contract.id)
-            ],
+            events=[happened(row) for row in await repository.events(session, contract.id)],
         ),
     )
 
@@ -90,6 +88,8 @@ async def _signed(session: AsyncSession, contract: Contract) -> list[Signed]:
             user_agent=row.user_agent,
             document_sha256=row.document_sha256,
             consent_version=row.consent_version,
+            wallet_address=row.wallet_address,
+            wallet_signature=row.wallet_signature,
         )
         for row in signatures
     ]

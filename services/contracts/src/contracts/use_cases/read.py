@@ -13,6 +13,10 @@ from contracts.lifecycle import ContractStatus
 from contracts.models import Contract, Signature
 from contracts.use_cases.access import Reader, get_for, hash_of
 from shared import audit
+from shared.errors import TooManyRequests
+
+VIEWS_PER_DAY = 100
+"""By one person at one document, so that a certificate stays one that can be read."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,8 @@ class Stored:
     key: str
     version_id: str
     sha256: str
+    signed_sha256: str
+    """Of the document to sign, which the sealed one begins with."""
     file_name: str
 
 
@@ -86,13 +92,14 @@ async def show_by_link(session: AsyncSession, token: str) -> tuple[Shown, Stored
 
     Raises:
         LinkNotUsable: it is unknown, used, replaced or too old.
+        TooManyRequests: its user has looked often enough for a day.
     """
     link = await repository.usable_link(session, hash_of(token))
     if link is None:
         raise LinkNotUsable
     reader = Reader(link.user_id)
     shown = await show(session, link.contract_id, reader)
-    return shown, _opened(session, shown.contract, reader)
+    return shown, await _opened(session, shown.contract, reader)
 
 
 async def open_document(session: AsyncSession, contract_id: UUID, reader: Reader) -> Stored:
@@ -101,27 +108,35 @@ async def open_document(session: AsyncSession, contract_id: UUID, reader: Reader
     Raises:
         ContractNotFound: the reader has no part in it.
         DocumentNotMade: it was ended before it had one.
+        TooManyRequests: the reader has looked often enough for a day.
     """
-    return _opened(session, await get_for(session, contract_id, reader), reader)
+    return await _opened(session, await get_for(session, contract_id, reader), reader)
 
 
-def _opened(session: AsyncSession, contract: Contract, reader: Reader) -> Stored:
+async def _opened(session: AsyncSession, contract: Contract, reader: Reader) -> Stored:
+    if not (contract.document_key and contract.pdf_version_id and contract.sha256):
+        raise DocumentNotMade(contract.id)
+    if await repository.views_of_a_day(session, contract.id, reader.user_id) >= VIEWS_PER_DAY:
+        raise TooManyRequests(
+            f"Only {VIEWS_PER_DAY} looks a day are allowed: each is in the certificate.",
+            retry_after_seconds=3600,
+        )
     if contract.sealed_key and contract.sealed_version_id and contract.sealed_sha256:
         stored = Stored(
             contract.sealed_key,
             contract.sealed_version_id,
             contract.sealed_sha256,
+            contract.sha256,
             f"contract-{contract.id}-sealed.pdf",
         )
-    elif contract.document_key and contract.pdf_version_id and contract.sha256:
+    else:
         stored = Stored(
             contract.document_key,
             contract.pdf_version_id,
             contract.sha256,
+            contract.sha256,
             f"contract-{contract.id}.pdf",
         )
-    else:
-        raise DocumentNotMade(contract.id)
     audit.record(
         session,
         "contract.viewed",

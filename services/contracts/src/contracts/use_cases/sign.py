@@ -14,11 +14,13 @@ from contracts.errors import (
     MayNotSign,
     SignerNotYetKnown,
     SigningTimeOver,
+    WalletDiffers,
 )
 from contracts.lifecycle import CONTRACT, ContractAction
-from contracts.models import Contract, ContractSignToken, Signature, SignatureMethod
+from contracts.models import Contract, ContractSignToken, Signature, SignatureMethod, User
 from contracts.use_cases.access import Reader, hash_of, lock_for
 from contracts.use_cases.announce import about, clear_deadlines, move
+from contracts.wallets import WalletSignature
 from shared import audit, clock, outbox
 from shared.events.contracts import ContractSigned
 from shared.lifecycle import IllegalMove
@@ -32,20 +34,30 @@ async def sign(
     signer_id: UUID,
     document_sha256: str,
     method: SignatureMethod = SignatureMethod.API,
+    wallet: WalletSignature | None = None,
 ) -> Contract:
     """Sign; the last signature sends the contract on to its execution.
+
+    Args:
+        session: of the command.
+        contract_id: which contract.
+        signer_id: a party to it.
+        document_sha256: what the signer has read.
+        method: how the signer was recognised.
+        wallet: a wallet's signature over the same hash, kept beside.
 
     Raises:
         ContractNotFound: the signer is no party to it.
         MayNotSign: the account is frozen or below TIER_1.
         SignerNotYetKnown: identity has not told of the account yet.
         DocumentDiffers: another document was looked at.
+        WalletDiffers: the wallet is not the signer's.
         AlreadySigned: one signature is enough.
         SigningTimeOver: the deadline has passed.
         IllegalMove: the contract is past signing.
     """
     contract = await lock_for(session, contract_id, Reader(signer_id))
-    await _check_signer(session, signer_id)
+    signer = await _check_signer(session, signer_id)
     given = await repository.signatures(session, [contract.id])
     signers = {signature.user_id for signature in given}
     if signer_id in signers:
@@ -57,6 +69,8 @@ async def sign(
         raise SigningTimeOver(contract.status)
     if document_sha256 != contract.sha256:
         raise DocumentDiffers
+    if wallet is not None and wallet.address != (signer.wallet_address or "").lower():
+        raise WalletDiffers(wallet.address, signer.wallet_address)
     origin = audit.origin.get()
     session.add(
         Signature(
@@ -68,6 +82,8 @@ async def sign(
             ip_address=origin.ip,
             user_agent=origin.user_agent,
             signature_method=method,
+            wallet_address=wallet and wallet.address,
+            wallet_signature=wallet and wallet.signature,
         )
     )
     if signers | {signer_id} == contract.parties:
@@ -80,7 +96,7 @@ async def sign(
             "contract",
             contract.id,
             actor_id=signer_id,
-            method=method,
+            **_signed(contract, method),
         )
     await session.flush()
     return contract
@@ -99,7 +115,7 @@ async def _complete(
         ContractAction.SIGN,
         "contract.signed",
         actor_id=signer_id,
-        method=method,
+        **_signed(contract, method),
     )
     contract.signed_at = now
     await clear_deadlines(session, contract.id)
@@ -114,7 +130,16 @@ async def _complete(
     )
 
 
-async def _check_signer(session: AsyncSession, signer_id: UUID) -> None:
+def _signed(contract: Contract, method: SignatureMethod) -> dict[str, str | None]:
+    """What the audit row of a signature says."""
+    return {
+        "method": method,
+        "document_sha256": contract.sha256,
+        "consent_version": contract.template_version,
+    }
+
+
+async def _check_signer(session: AsyncSession, signer_id: UUID) -> User:
     user = await repository.user(session, signer_id)
     if user is None:
         raise SignerNotYetKnown
@@ -122,6 +147,7 @@ async def _check_signer(session: AsyncSession, signer_id: UUID) -> None:
         raise MayNotSign("Your account is frozen.")
     if not user.kyc_tier.may_trade:
         raise MayNotSign("Link a Roblox account before you sign.")
+    return user
 
 
 async def make_link(
@@ -148,7 +174,12 @@ async def make_link(
     return secret, link
 
 
-async def sign_by_link(session: AsyncSession, token: str, document_sha256: str) -> Contract:
+async def sign_by_link(
+    session: AsyncSession,
+    token: str,
+    document_sha256: str,
+    wallet: WalletSignature | None = None,
+) -> Contract:
     """Sign as the user and on the contract that the link was made for; it is then used up.
 
     Raises:
@@ -159,5 +190,5 @@ async def sign_by_link(session: AsyncSession, token: str, document_sha256: str) 
     if link is None:
         raise LinkNotUsable
     return await sign(
-        session, link.contract_id, link.user_id, document_sha256, SignatureMethod.WEB_BASED
+        session, link.contract_id, link.user_id, document_sha256, SignatureMethod.WEB_BASED, wallet
     )
