@@ -91,7 +91,7 @@ async def test_a_copy_saved_by_another_program_is_altered(
 
 async def test_any_flipped_bit_is_found(http: httpx.AsyncClient, sealed: bytes) -> None:
     chosen = random.Random(8453)  # noqa: S311 - the same places in every run
-    places = [chosen.randrange(8, len(sealed)) for _ in range(12)]
+    places = [chosen.randrange(8, len(sealed)) for _ in range(4)]
     for place in places:
         spoilt = bytearray(sealed)
         spoilt[place] ^= 1 << chosen.randrange(8)

@@ -5,7 +5,7 @@ import uvicorn
 from simulators.app import Settings, create_app
 
 KEPT_ALIVE_SECONDS = 75
-"""Longer than clients keep a connection: one that is closed under a request looks like a failure."""
+"""Longer than clients keep a connection; one closed under a request would look like a failure."""
 STOP_SECONDS = 2
 """How long a stop waits for requests that hang on purpose."""
 

@@ -114,12 +114,11 @@ def test_a_flipped_bit_is_found_wherever_it_is(printer: Printer, sealed: bytes) 
     seal = sealed.rindex(b"/Contents <") + 11
     everywhere = range(0, len(sealed), len(sealed) // 40)
     within_the_seal = range(seal, sealed.index(b">", seal), 37)
-    for position in (*everywhere, *within_the_seal):
-        for bit in (1, 32):
-            flipped = bytearray(sealed)
-            flipped[position] ^= bit
-            with pytest.raises(SealBroken):
-                printer.check(bytes(flipped))
+    for number, position in enumerate((*everywhere, *within_the_seal)):
+        flipped = bytearray(sealed)
+        flipped[position] ^= 1 << number % 8
+        with pytest.raises(SealBroken):
+            printer.check(bytes(flipped))
 
 
 def test_a_document_that_was_never_sealed_is_not_ours(printer: Printer, document: bytes) -> None:
