@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from escrow.errors import DisputeNotFound, HoldNotFound
 from escrow.lifecycle import DisputeStatus
 from escrow.milestone_models import MilestoneEscrow
-from escrow.models import Dispute, DisputeEvidence, Hold, Intent, LedgerEntry
+from escrow.models import Dispute, DisputeEvidence, Hold, Intent, LedgerEntry, LedgerTransaction
 from escrow.postings import Account
 from shared.audit import AuditLog
 
@@ -82,6 +82,12 @@ async def escrow_paid_by(session: AsyncSession, payment_intent_id: str) -> UUID 
     return await session.scalar(
         sa.select(Intent.escrow_id).where(Intent.object_id == payment_intent_id)
     )
+
+
+async def is_posted(session: AsyncSession, reference: str) -> bool:
+    """Whether the provider's object has moved the books."""
+    posted = sa.exists().where(LedgerTransaction.reference == reference)
+    return bool(await session.scalar(sa.select(posted)))
 
 
 async def held(session: AsyncSession, escrow_id: UUID) -> int:
