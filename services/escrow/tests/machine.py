@@ -54,7 +54,7 @@ ASIDE = (
 WORK = ("work", "work", "work", "work_later", "cut_the_power", "misbehave", "hear")
 """While money is on its way."""
 HELD = ("hear", "work_later", "win", "lose", "lose", "lift", "hear_the_last_backwards", "misbehave")
-"""While staff or the bank have stopped the trade."""
+"""When staff or the bank have stopped the trade."""
 ANYTHING = tuple(sorted({name for names in PLAYED.values() for name in names}))
 
 PERIODS = (
@@ -75,7 +75,8 @@ FAULTS: Sequence[Mapping[str, Any]] = (
 PLACES = ("/v1/payment_intents", "/v1/transfers", "/v1/refunds", "/v1/", "/v2/")
 SITUATION = """
 SELECT status, settling, ended_at, is_divided, EXISTS (
-    SELECT FROM holds WHERE escrow_id = e.id AND lifted_at IS NULL) AS is_held
+    SELECT FROM holds WHERE escrow_id = e.id
+        AND (lifted_at IS NULL OR kind = 'CHARGEBACK')) AS is_held
 FROM escrows e WHERE id = :escrow
 """
 MILESTONES = """
@@ -133,6 +134,9 @@ class Machine(People):
         for charge in await self.desk.provider.objects("charge"):
             if charge["payment_intent"] in paid and charge["amount"] > charge["amount_refunded"]:
                 await self.desk.provider.http.post("/_sim/disputes", json={"charge": charge["id"]})
+        if self.choose((True, False)):
+            await self.hear_the_last_backwards(one)
+            await self.work_later(one)
 
     async def win(self, one: Played) -> None:
         await self._close_chargeback(one, "win")
