@@ -1,6 +1,6 @@
 # Needs Python 3.11 or newer and make; everything else is fetched into .venv, checked by hash.
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status logs test check bench fmt migrate lock
+.PHONY: help demo up down status logs test soak check bench fmt migrate lock
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
@@ -45,6 +45,9 @@ test: $(READY) ## run every test, against stacks of their own
 	$(BIN)/pytest tests > $$stories 2>&1 & waiting=$$!; \
 	$(BIN)/pytest libs services deploy; code=$$?; \
 	wait $$waiting || code=1; cat $$stories; rm -f $$stories; exit $$code
+
+soak: $(READY) ## play RUNS=1000 trades' chaos from SEED=1 with workers that are killed
+	@$(BIN)/python -m tests.chaos.soak
 
 check: $(READY) ## lint, types, architecture, event schemas, compose file, image recipe
 	$(call say,ruff)

@@ -9,7 +9,8 @@ from pathlib import Path
 from tests.gate.conftest import ROOT
 
 TARGETS = {
-    *("demo", "up", "down", "status", "logs", "test", "check", "bench", "fmt", "migrate", "lock"),
+    *("demo", "up", "down", "status", "logs", "migrate"),
+    *("test", "soak", "check", "bench", "fmt", "lock"),
     "help",
 }
 

@@ -78,7 +78,8 @@ class Stripe:
         await self.http.put("/_sim/webhooks", json={"hold": True})
 
     async def objects(self, kind: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = (await self.http.get("/_sim/objects")).json().get(kind, [])
+        answer = await self.http.get("/_sim/objects", params={"kind": kind})
+        found: list[dict[str, Any]] = answer.json()[kind]
         return found
 
     async def only(self, kind: str) -> dict[str, Any]:
@@ -114,12 +115,12 @@ class Stripe:
         events: list[dict[str, Any]] = found.raise_for_status().json()["data"]
         return events
 
-    async def pay(self, client_secret: str) -> None:
+    async def pay(self, client_secret: str, card: str = "pm_card_visa") -> None:
         """What the buyer's browser does."""
         payment_id = client_secret.partition("_secret_")[0]
         paid = await self.http.post(
             f"/v1/payment_intents/{payment_id}/confirm",
-            data={"client_secret": client_secret, "payment_method": "pm_card_visa"},
+            data={"client_secret": client_secret, "payment_method": card},
             headers={"Authorization": "Bearer pk_test_escrow"},
         )
         paid.raise_for_status()

@@ -1,7 +1,7 @@
 """A chargeback that is lost moves the books once; while held, nothing is asked of Stripe."""
 
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -94,6 +94,40 @@ async def test_lost_after_the_payout_it_is_the_platforms_loss(desk: "Desk", trad
         ("chargeback_loss", "stripe:balance", PRICE, "USD"),
     ]
     assert await desk.topics(escrow_id) == told
+
+
+@pytest.mark.parametrize("is_paid_out", [False, True])
+async def test_it_is_posted_too_when_staff_had_let_the_trade_go_on(
+    desk: "Desk", trade: "Trade", is_paid_out: bool
+) -> None:
+    escrow_id = await desk.delivered(trade)
+    await desk.make_payable(trade.seller_id)
+    dispute_id = await _open(desk)
+    await desk.work_later()
+    hold = await desk.database.one("SELECT id FROM holds")
+    lifted = await desk.post(
+        uuid4(),
+        f"/v1/escrows/{escrow_id}/holds/{hold['id']}/lift",
+        {"reason": "The buyer has told the bank of a mistake."},
+        roles=["moderator"],
+    )
+    assert lifted.status_code == 200
+    if is_paid_out:
+        assert (await desk.confirm(trade, escrow_id)).status_code == 200
+        await desk.work_later()
+    before = await desk.postings(escrow_id)
+
+    await _lose(desk, dispute_id)
+    assert await desk.status(escrow_id) == ("RELEASED" if is_paid_out else "REFUNDED")
+    cause, account = (
+        ("chargeback_loss", "platform:chargeback_loss")
+        if is_paid_out
+        else ("charged_back", "escrow:held")
+    )
+    assert (await desk.postings(escrow_id))[len(before) :] == [
+        (cause, account, -PRICE, "USD"),
+        (cause, "stripe:balance", PRICE, "USD"),
+    ]
 
 
 async def test_a_part_of_what_is_held_stays_frozen_for_staff(desk: "Desk", trade: "Trade") -> None:

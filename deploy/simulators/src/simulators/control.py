@@ -32,8 +32,10 @@ def router(part: Part, faults: Faults, *, on_reset: Callable[[], None] = lambda:
         return list(faults.requests)
 
     @routes.get("/objects")
-    async def objects() -> dict[str, list[Record]]:
-        return {kind: part.all(kind) for kind in part.kinds() if kind not in _HIDDEN}
+    async def objects(kind: str | None = None) -> dict[str, list[Record]]:
+        """All of them, or those of one kind."""
+        wanted = part.kinds() if kind is None else [kind]
+        return {name: part.all(name) for name in wanted if name not in _HIDDEN}
 
     @routes.post("/clock")
     async def advance(seconds: Annotated[float, Body(embed=True, ge=0)]) -> dict[str, int]:

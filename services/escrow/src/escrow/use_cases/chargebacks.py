@@ -17,6 +17,8 @@ from shared.ids import new_id
 
 CHARGEBACK = "CHARGEBACK"
 
+_LOST = (Cause.CHARGED_BACK, Cause.CHARGEBACK_LOSS)
+
 log = telemetry.get_logger()
 
 
@@ -45,11 +47,12 @@ async def lose(session: AsyncSession, seen: Chargeback) -> bool:
 
     Held money has gone back to the buyer, and nothing is asked of Stripe. Money that had left
     already, all of it or for some milestones, is the platform's loss, as far as the seller does
-    not give it back. What fits neither stays frozen for staff.
+    not give it back. What fits neither stays frozen for staff. That staff have let the trade go on
+    meanwhile does not keep the bank's money.
     """
     escrow = await _lock(session, seen)
     hold = None if escrow is None else await _hold(session, escrow, seen)
-    if escrow is None or hold is None or hold.lifted_at is not None:
+    if escrow is None or hold is None or await book_repository.posted(session, seen.id, _LOST):
         return True
     parts = (escrow, *await part_repository.parts(session, escrow))
     if any(part.settling is not None for part in parts):
@@ -73,7 +76,8 @@ async def lose(session: AsyncSession, seen: Chargeback) -> bool:
                 currency=escrow.currency.value,
                 reference=seen.id,
             )
-    await _lift(session, escrow, hold, seen)
+    if hold.lifted_at is None:
+        await _lift(session, escrow, hold, seen)
     await reversals.begin(session, escrow, lost)
     if is_ended:
         moves.note(session, escrow, "escrow.chargeback_lost", amount=seen.amount)

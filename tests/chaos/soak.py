@@ -1,0 +1,283 @@
+"""Plays trades like escrow's test_machine does, with real workers that are really killed.
+
+PostgreSQL, Kafka and the simulated Stripe are those of the local stack. Escrow's facts come through
+Kafka, its jobs, deadlines and outbox are worked off by two worker processes, which are killed at
+crash points and at any moment and started again. After each run all is left to come to rest; then
+every invariant must hold, and our books must be Stripe's.
+
+`RUNS` says how many (1,000), `SEED` where to begin: run n is made of SEED + n. The moments of kills
+are chosen by the seed too, but what is hit by them is not.
+"""
+
+import asyncio
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import structlog
+from services.escrow.tests.books import what_is_wrong
+from services.escrow.tests.conftest import SECRET, Desk, Stripe, Trade
+from services.escrow.tests.machine import Machine
+
+from bloxtr8.verification import invariants
+from escrow.settings import Settings
+from shared.events import Envelope, Event
+from shared.ids import new_id
+from shared.testing import Database, Stack, connection, eventually
+from shared.testing.tokens import ISSUER
+
+RUNS, SEED = int(os.environ.get("RUNS", "1000")), int(os.environ.get("SEED", "1"))
+WORKERS = 2
+KILLS_PER_STEP = 0.15
+ELSEWHERE = {"I18-projection"}
+"""Needs identity, which does not run here."""
+POINTS = (
+    *("str.after_intent", "str.after_call_before_save"),
+    *("sched.after_select", "sched.after_commit", "cons.after_commit_before_offset"),
+    *("relay.before_send", "relay.after_send_before_ack", "relay.after_ack_before_mark"),
+)
+QUIET_WITHIN_SECONDS = 90
+ROUNDS = 20
+BUSY = """
+SELECT 'job' AS what, kind AS which FROM jobs
+WHERE status = 'PROCESSING' OR status = 'PENDING' AND run_at <= clock()
+UNION ALL SELECT 'deadline', kind FROM deadlines WHERE done_at IS NULL AND due_at <= clock()
+UNION ALL SELECT 'event', topic FROM outbox WHERE published_at IS NULL
+"""
+
+
+def say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201 - a program that prints
+
+
+class Workers:
+    """Escrow's worker processes; a dead one is started again by `tend`."""
+
+    def __init__(self, stack: Stack, log: Path) -> None:
+        self._argv = stack.argv("escrow.worker")
+        self._environment = {**os.environ, **stack.env("escrow.worker"), "ESCROW_OPS_PORT": "0"}
+        self._log = log.open("ab")
+        self._running: list[subprocess.Popen[bytes]] = []
+        self.deaths = 0
+
+    def tend(self) -> None:
+        for process in [one for one in self._running if one.poll() is not None]:
+            self._running.remove(process)
+            self.deaths += 1
+        while len(self._running) < WORKERS:
+            self._start()
+
+    def kill(self, chance: Random) -> None:
+        if self._running:
+            process = chance.choice(self._running)
+            process.kill()
+            process.wait()
+
+    def arm(self, point: str) -> None:
+        """Let one more worker die where it comes to this crash point."""
+        self._start(ESCROW_CRASH_AT=point)
+
+    def _start(self, **changes: str) -> None:
+        self._running.append(
+            subprocess.Popen(
+                self._argv,
+                env=self._environment | changes,
+                stdout=self._log,
+                stderr=self._log,
+            )
+        )
+
+    def end(self) -> None:
+        for process in self._running:
+            process.kill()
+            process.wait()
+        self._log.close()
+
+
+class LiveDesk(Desk):
+    """Escrow whose work is done by processes of its own."""
+
+    def __init__(
+        self, stack: Stack, workers: Workers, provider: Stripe, settings: Settings
+    ) -> None:
+        super().__init__(Database("escrow", stack, "bloxtr8"), provider, settings)
+        self._stack = stack
+        self.workers = workers
+
+    async def work(self) -> None:
+        """Wait until nothing is due any more."""
+
+        async def nothing_is_due() -> None:
+            self.workers.tend()
+            busy = await self.database.rows(BUSY)
+            assert busy == [], busy
+
+        await eventually(nothing_is_due, within_seconds=QUIET_WITHIN_SECONDS)
+
+    async def open(self, trade: Trade, **_: Any) -> UUID:
+        """The escrow of a trade that other services speak of."""
+        await self._publish("contracts", trade.executed())
+        rows: list[dict[str, Any]] = []
+
+        async def is_open() -> None:
+            self.workers.tend()
+            rows[:] = await self.database.rows(
+                "SELECT id, created_at FROM escrows WHERE contract_id = $1", trade.contract_id
+            )
+            assert rows != []
+
+        await eventually(is_open, within_seconds=QUIET_WITHIN_SECONDS)
+        escrow_id: UUID = rows[0]["id"]
+        checked_at = rows[0]["created_at"] + timedelta(milliseconds=1)
+        await self._publish("identity", trade.verified(checked_at))
+
+        async def is_confirmed() -> None:
+            self.workers.tend()
+            assert await self.database.rows(
+                "SELECT FROM asset_verifications WHERE user_id = $1", trade.seller_id
+            )
+
+        await eventually(is_confirmed, within_seconds=QUIET_WITHIN_SECONDS)
+        await self.work()
+        return escrow_id
+
+    async def _publish(self, service: str, event: Event) -> None:
+        envelope = Envelope(
+            event_id=new_id(),
+            type=event.topic,
+            source=event.source,
+            subject=event.aggregate_id,
+            time=datetime.now(UTC),
+            sequence=event.version,
+        )
+        value = event.model_dump_json().encode()
+        message = (event.key, value, envelope.headers(), 0)
+        await self._stack.produce(service, event.topic, [message, message])
+
+
+class Hands:
+    """Workers that go on by themselves, and are killed."""
+
+    is_alone = False
+
+    def __init__(self, desk: LiveDesk) -> None:
+        self._desk = desk
+        self.open = desk.open
+
+    async def work(self) -> None:
+        """Leave them some time; what is not done then goes on later."""
+        self._desk.workers.tend()
+        deadline = time.monotonic() + 1
+        while await self._desk.database.rows(BUSY) and time.monotonic() < deadline:
+            await asyncio.sleep(0.05)
+
+    async def cut_the_power(self, chance: Random) -> None:
+        self._desk.workers.tend()
+        match chance.choice(("now", "soon", "at a point", "at a point")):
+            case "at a point":
+                self._desk.workers.arm(chance.choice(POINTS))
+            case "soon":
+                await asyncio.sleep(chance.uniform(0, 0.3))
+                self._desk.workers.kill(chance)
+            case _:
+                self._desk.workers.kill(chance)
+
+
+async def settle(machine: Machine, desk: LiveDesk) -> None:
+    """Stripe behaves again, and everything that can go on by itself does."""
+    machine.told.append("all is well again:")
+    await desk.provider.http.delete("/_sim/rules")
+    await machine.hear_the_rest()
+    known: list[str] = []
+    for _ in range(ROUNDS):
+        await machine.advance(timedelta(minutes=2))
+        await machine.hurry()
+        await desk.work()
+        seen = [await machine.rows(one.escrow_id) for one in machine.played]
+        if seen == known:
+            return
+        known = seen
+    raise AssertionError("it never comes to rest")
+
+
+async def run(desk: LiveDesk, auditor: asyncpg.Connection, seed: int) -> list[str]:
+    """One run from an empty database; returns what is wrong after it, with what had happened."""
+    await desk.work()
+    await desk.database.clock.restore()
+    await desk.database.truncate()
+    await desk.provider.reset()
+    chance = Random(seed)  # noqa: S311 - repeatable
+    machine = Machine(desk, Hands(desk))
+    trades = [Trade(game_id=str(9001 + number)) for number in range(chance.randint(1, 3))]
+    try:
+        await machine.open(trades, chance.getrandbits(16))
+        for _ in range(chance.randint(15, 30)):
+            await machine.step(chance.getrandbits(16))
+            if chance.random() < KILLS_PER_STEP:
+                await machine.hands.cut_the_power(chance)
+        await settle(machine, desk)
+        wrong = await what_is_wrong(desk)
+        for invariant in invariants():
+            if invariant.name not in ELSEWHERE:
+                finding = await invariant.check(auditor)
+                wrong += [f"{finding.name}: {row}" for row in finding.broken_by]
+    except (AssertionError, asyncpg.PostgresError) as error:
+        wrong = [f"{type(error).__name__}: {error}"]
+    return [*machine.told, "", *wrong] if wrong else []
+
+
+@asynccontextmanager
+async def live_desk(stack: Stack) -> AsyncIterator[LiveDesk]:
+    provider = Stripe(f"{stack.simulators_url}/stripe")
+    named = {
+        name.removeprefix("ESCROW_").lower(): value
+        for name, value in stack.env("escrow.api").items()
+        if name.startswith("ESCROW_")
+    }
+    ours = {"public_url": ISSUER, "jwt_issuer": ISSUER, "stripe_webhook_secrets": SECRET}
+    workers = Workers(stack, stack.folder / "workers.log")
+    desk = LiveDesk(stack, workers, provider, Settings.model_validate(named | ours))
+    try:
+        yield desk
+    finally:
+        workers.end()
+        await desk.close()
+        await provider.close()
+
+
+async def soak(stack: Stack) -> bool:
+    """Whether every run ended well; the first that does not is the last."""
+    async with live_desk(stack) as desk, connection(stack.auditor_dsn()) as auditor:
+        for number in range(RUNS):
+            seed, began, deaths = SEED + number, time.monotonic(), desk.workers.deaths
+            wrong = await run(desk, auditor, seed)
+            took, died = time.monotonic() - began, desk.workers.deaths - deaths
+            verdict = "broken" if wrong else "all holds"
+            say(f"run {number + 1}/{RUNS} seed {seed}: {verdict}, {died} kills, {took:.1f} s")
+            if wrong:
+                say("\n".join(wrong))
+                say(f"\nOnce more: make soak SEED={seed} RUNS=1")
+                return False
+    return True
+
+
+def main() -> int:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    with Stack.started() as stack:
+        say(f"{RUNS} runs from seed {SEED}; starting the stack …")
+        stack.start("infrastructure")
+        return 0 if asyncio.run(soak(stack)) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
