@@ -144,7 +144,7 @@ async def settle(machine: Machine) -> None:
     phases=(Phase.generate, Phase.shrink),
     suppress_health_check=list(HealthCheck),
 )
-@given(noise=st.binary(min_size=22, max_size=42))
+@given(noise=st.binary(min_size=18, max_size=30))
 async def test_money_is_where_it_belongs_whatever_happens(
     noise: bytes,
     patient: Desk,
