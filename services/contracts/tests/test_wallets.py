@@ -1,23 +1,44 @@
 """A wallet's signature is kept beside its owner's, and no other one."""
 
+import subprocess
+import sys
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
-from eth_account import Account
-from eth_account.messages import encode_typed_data
 from services.contracts.tests.conftest import Office, make_deal, told
 
 from contracts import repository
 from contracts.documents.press import Press
 from contracts.documents.storage import Storage
 from contracts.models import Contract
-from contracts.wallets import _ORDER, typed_data
+from contracts.wallets import _ORDER, recursion_limit_kept, typed_data
 from shared.testing.tokens import TestIssuer
+
+with recursion_limit_kept():
+    from eth_account import Account
+    from eth_account.messages import encode_typed_data
 
 WALLET = Account.from_key("0x" + "11" * 32)
 STRANGER = Account.from_key("0x" + "22" * 32)
+
+
+def test_a_signature_that_is_checked_leaves_the_recursion_limit_as_it_was() -> None:
+    """A process of its own, for whatever has loaded the library before."""
+    check = """
+import asyncio, sys
+from contracts.errors import WalletSignatureInvalid
+from contracts.wallets import recover
+try:
+    asyncio.run(recover("00" * 32, "0x" + "11" * 64 + "1b"))
+except WalletSignatureInvalid:
+    pass
+assert "py_ecc" in sys.modules
+print(sys.getrecursionlimit())
+"""
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout == "1000\n"
 
 
 def signed_by(account: Any, sha256: str, **domain: object) -> str:

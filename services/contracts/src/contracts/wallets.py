@@ -1,6 +1,9 @@
 """A wallet may sign the document too (EIP-712): proof that needs no trust in the platform."""
 
 import asyncio
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +54,9 @@ async def recover(document_sha256: str, signature: str) -> WalletSignature:
     """
     signature = signature.lower()
     _check_spelling(bytes.fromhex(signature.removeprefix("0x")))
+    # Not in the thread: nothing else may be read in this process while the limit is raised.
+    with recursion_limit_kept():
+        import eth_account  # noqa: F401, PLC0415 - a second and 30 MiB that few processes need
     address = await asyncio.to_thread(_recover, document_sha256, signature)
     return WalletSignature(address.lower(), signature)
 
@@ -69,8 +75,19 @@ def _check_spelling(signature: bytes) -> None:
         raise WalletSignatureInvalid("Its second number is the malleable one (high s)")
 
 
+@contextmanager
+def recursion_limit_kept() -> Iterator[None]:
+    """For the import of eth_account: its py_ecc raises Python's recursion limit to 100,000, with
+    which one deeply nested body or token would overflow the stack and end the process.
+    """
+    limit = sys.getrecursionlimit()
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
+
+
 def _recover(document_sha256: str, signature: str) -> str:
-    # Imported here: it takes a second and 30 MiB, which most processes never need.
     from eth_account import Account  # noqa: PLC0415
     from eth_account.messages import encode_typed_data  # noqa: PLC0415
     from eth_keys.exceptions import BadSignature  # noqa: PLC0415
