@@ -1,6 +1,7 @@
 """Arithmetic of money: every movement sums to zero and no cent is lost or made."""
 
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import pytest
@@ -46,6 +47,14 @@ def test_payout_and_fee_are_the_whole_amount(amount: int, basis_points: int) -> 
     assert by_account[Account.ESCROW_HELD] == -amount
     assert by_account[Account.STRIPE_BALANCE] + by_account.get(Account.FEES, 0) == amount
     assert all(entry.amount for entry in entries)
+
+
+def test_no_split_of_a_hundred_thousand_loses_or_makes_a_cent() -> None:
+    chance = Random(8453)  # noqa: S311 - the same ones in every run
+    for _ in range(100_000):
+        amount, basis_points = chance.randint(100, 1_000_000), chance.randint(0, 5_000)
+        shares = postings.split(amount, chance.randint(1, amount - 10), basis_points, amount)
+        assert shares.to_buyer + shares.to_seller + shares.fee == amount
 
 
 parts = st.lists(st.integers(min_value=50, max_value=MAX_CENTS // 20), min_size=2, max_size=20)
