@@ -108,9 +108,14 @@ class LiveDesk(Desk):
     """Escrow whose work is done by processes of its own."""
 
     def __init__(
-        self, stack: Stack, workers: Workers, provider: Stripe, settings: Settings
+        self,
+        stack: Stack,
+        database: Database,
+        workers: Workers,
+        provider: Stripe,
+        settings: Settings,
     ) -> None:
-        super().__init__(Database("escrow", stack, "bloxtr8"), provider, settings)
+        super().__init__(database, provider, settings)
         self._stack = stack
         self.workers = workers
 
@@ -246,13 +251,15 @@ async def live_desk(stack: Stack) -> AsyncIterator[LiveDesk]:
     }
     ours = {"public_url": ISSUER, "jwt_issuer": ISSUER, "stripe_webhook_secrets": SECRET}
     workers = Workers(stack, stack.folder / "workers.log")
-    desk = LiveDesk(stack, workers, provider, Settings.model_validate(named | ours))
-    try:
-        yield desk
-    finally:
-        workers.end()
-        await desk.close()
-        await provider.close()
+    settings = Settings.model_validate(named | ours)
+    async with Database.opened("escrow", stack, "bloxtr8") as database:
+        desk = LiveDesk(stack, database, workers, provider, settings)
+        try:
+            yield desk
+        finally:
+            workers.end()
+            await desk.close()
+            await provider.close()
 
 
 async def soak(stack: Stack) -> bool:
