@@ -38,12 +38,12 @@ logs: $(READY) ## follow the logs of the stack, or of one process: NAME=...
 migrate: $(READY) ## bring the schemas of the running stack to the newest revision
 	@$(BIN)/bloxtr8 migrate
 
-# Stories mostly wait and services' own tests mostly compute, so the two go side by side, each with
-# a stack of its own; the stories' report is shown when both are done.
+# Stories and stacks mostly wait and services' own tests mostly compute, so the two go side by side,
+# each with a stack of its own; the stories' report is shown when both are done.
 test: $(READY) ## run every test, against stacks of their own
 	@stories=$$(mktemp); \
-	$(BIN)/pytest tests > $$stories 2>&1 & waiting=$$!; \
-	$(BIN)/pytest libs services deploy; code=$$?; \
+	$(BIN)/pytest tests deploy > $$stories 2>&1 & waiting=$$!; \
+	$(BIN)/pytest libs services; code=$$?; \
 	wait $$waiting || code=1; cat $$stories; rm -f $$stories; exit $$code
 
 soak: $(READY) ## play RUNS=1000 trades' chaos from SEED=1 with workers that are killed
