@@ -32,9 +32,10 @@ from pyhanko_certvalidator import ValidationContext
 
 FIELD = "PlatformSeal"
 AUDIT = "audit.json"
-SEAL_CHARACTERS, TIMESTAMP_CHARACTERS = 16_384, 32_768
-"""Place for the seal, and for its timestamp, in hexadecimal: found out by pyHanko it would cost a
-second signature."""
+SEAL_CHARACTERS, TIMESTAMP_CHARACTERS = 4_096, 32_768
+"""Place for the seal besides its certificates, and for its timestamp, in hexadecimal: found out by
+pyHanko it would cost a second signature, and each character is read again when it is checked.
+"""
 TSA_WITHIN_SECONDS = 10
 RANGES_TRIED = 3
 """A file may claim many seals; ours has one."""
@@ -80,6 +81,13 @@ class Sealer:
         return PdfSigner(meta, signer, timestamper=clock)
 
     @cached_property
+    def _room(self) -> int:
+        signer = self._signer.signer
+        carried = [signer.signing_cert, *signer.cert_registry]
+        room = SEAL_CHARACTERS + 2 * sum(len(one.dump()) for one in carried)
+        return room + (TIMESTAMP_CHARACTERS if self.tsa_url else 0)
+
+    @cached_property
     def _roots(self) -> list[x509.Certificate]:
         return [certificate_of(file) for file in self.root_files]
 
@@ -105,8 +113,7 @@ class Sealer:
             writer,
             FileSpec(AUDIT, file_name=AUDIT, embedded_data=attached, description="Audit trail"),
         )
-        room = SEAL_CHARACTERS + (TIMESTAMP_CHARACTERS if self.tsa_url else 0)
-        sealed: bytes = self._signer.sign_pdf(writer, bytes_reserved=room).getvalue()
+        sealed: bytes = self._signer.sign_pdf(writer, bytes_reserved=self._room).getvalue()
         return sealed
 
     def check(self, sealed: bytes) -> dict[str, Any]:
