@@ -205,7 +205,7 @@ async def cancel(
 @router.post(
     f"{_ONE}/disputes",
     response_model=DisputeView,
-    responses=problems.responses(*_COMMAND, AlreadyConfirmed),
+    responses=problems.responses(*_COMMAND, *ATTACHING, AlreadyConfirmed),
 )
 async def open_dispute(
     escrow_id: UUID,
