@@ -6,6 +6,8 @@ from sqlalchemy import DateTime, func
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql.functions import FunctionElement
 
+from shared.database import driver
+
 
 def clock() -> FunctionElement[datetime]:
     """The schema's own `clock()`, for use inside statements."""
@@ -14,6 +16,5 @@ def clock() -> FunctionElement[datetime]:
 
 async def now(session: AsyncSession) -> datetime:
     """The time by the database clock; unlike `now()` it goes on inside a transaction."""
-    value = await session.scalar(clock().select())
-    assert value is not None
+    value: datetime = await (await driver(session)).fetchval("SELECT clock()")
     return value

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
+import asyncpg
 import sqlalchemy as sa
 from fastapi import Depends, Request
 from sqlalchemy.dialects.postgresql import JSONB
@@ -62,6 +63,9 @@ class Model(DeclarativeBase):
         super().__init_subclass__(**options)
 
 
+_DRIVER = "driver"
+"""Key in `session.info`: a transaction and its connection."""
+
 Sessions = async_sessionmaker[AsyncSession]
 
 
@@ -94,6 +98,30 @@ def _refuse_closed(connection: Any, _record: Any, _proxy: Any) -> None:
 
 def create_sessions(engine: AsyncEngine) -> Sessions:
     return async_sessionmaker(engine, expire_on_commit=False)
+
+
+async def driver(session: AsyncSession) -> asyncpg.Connection:
+    """The driver's own connection, within the session's transaction.
+
+    For what nearly every transaction says and is said once, as text: claim, key, event, audit row,
+    deadline. SQLAlchemy's share of such a statement is several times the statement itself. Rows
+    that the session has not flushed stay unflushed.
+    """
+    root = session.sync_session.get_transaction()
+    known = session.info.get(_DRIVER)
+    if known is not None and known[0] is root:
+        found: asyncpg.Connection = known[1]
+        return found
+    connection = (await session.connection()).sync_connection
+    assert connection is not None
+    adapted: Any = connection.connection.dbapi_connection
+    driven: asyncpg.Connection = adapted.driver_connection
+    if adapted._transaction is None:  # noqa: SLF001 - it would begin with its own first statement
+        begun = driven.transaction()
+        await begun.start()
+        adapted._transaction = begun  # noqa: SLF001 - SQLAlchemy commits it or rolls it back
+    session.info[_DRIVER] = session.sync_session.get_transaction(), driven
+    return driven
 
 
 async def transaction(request: Request) -> AsyncIterator[AsyncSession]:

@@ -64,13 +64,13 @@ async def bury(
     async with sessions.begin() as session:
         await outbox.add(
             session,
-            event_id=new_id(),
-            aggregate_id=f"dead:{position}",
-            sequence=await outbox.next_sequence(session, f"dead:{position}"),
-            topic=f"{consumer}.dlq",
-            key=as_text(record.key),
-            payload=record.value or b"",
-            headers=headers,
+            new_id(),
+            f"dead:{position}",
+            f"{consumer}.dlq",
+            as_text(record.key),
+            record.value or b"",
+            headers,
+            is_numbered=False,
         )
     dead_total.labels(record.topic).inc()
     log.error(

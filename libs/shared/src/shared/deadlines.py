@@ -13,13 +13,12 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from shared import crash, outages, telemetry
 from shared.clock import clock
-from shared.database import Model, Sessions
+from shared.database import Model, Sessions, driver
 
 TICK_SECONDS = 1
 BATCH = 200
@@ -36,28 +35,25 @@ class Deadline(Model):
     done_at: Mapped[datetime | None]
 
 
+_SET = """
+INSERT INTO deadlines (aggregate_id, kind, due_at) VALUES ($1, $2, $3)
+ON CONFLICT (aggregate_id, kind) DO UPDATE SET due_at = excluded.due_at, done_at = NULL
+"""
+_CLEAR = """
+UPDATE deadlines SET done_at = clock() WHERE aggregate_id = $1 AND kind = $2 AND done_at IS NULL
+"""
+
+
 async def set(  # noqa: A001 - `deadlines.set` reads as it is meant
     session: AsyncSession, aggregate_id: UUID, kind: str, due_at: datetime
 ) -> None:
     """The aggregate has until `due_at`; an earlier deadline of this kind is replaced."""
-    await session.execute(
-        insert(Deadline)
-        .values(aggregate_id=aggregate_id, kind=kind, due_at=due_at)
-        .on_conflict_do_update(
-            index_elements=[Deadline.aggregate_id, Deadline.kind],
-            set_={"due_at": due_at, "done_at": None},
-        )
-    )
+    await (await driver(session)).execute(_SET, aggregate_id, kind, due_at)
 
 
 async def clear(session: AsyncSession, aggregate_id: UUID, kind: str) -> None:
     """The state was left in time."""
-    await session.execute(
-        sa.update(Deadline)
-        .where(Deadline.aggregate_id == aggregate_id, Deadline.kind == kind)
-        .where(Deadline.done_at.is_(None))
-        .values(done_at=clock())
-    )
+    await (await driver(session)).execute(_CLEAR, aggregate_id, kind)
 
 
 @dataclass(frozen=True)

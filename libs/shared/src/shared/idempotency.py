@@ -10,15 +10,13 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Annotated
 
-import sqlalchemy as sa
 from fastapi import Depends, Header, Request, Response
 from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.answers import KEPT, IdempotencyKey
+from shared.answers import KEPT
 from shared.auth import Caller
-from shared.clock import clock
-from shared.database import Transaction
+from shared.database import Transaction, driver
 from shared.errors import Conflict, DomainError, Invalid
 
 HEADER = "Idempotency-Key"
@@ -53,6 +51,24 @@ REFUSALS: tuple[type[DomainError], ...] = (
     AnswerNotKept,
 )
 """For a keyed route's `problems.responses(...)`."""
+
+
+_FIND = """
+SELECT claim.is_ours, kept.body_hash, kept.status, kept.answer
+FROM (SELECT pg_try_advisory_xact_lock($1) AS is_ours) AS claim
+LEFT JOIN idempotency_keys AS kept ON kept.id = $2 AND kept.created_at >= clock() - $3::interval
+"""
+_KEEP = """
+INSERT INTO idempotency_keys AS kept (id, body_hash, status, answer) VALUES ($1, $2, $3, $4)
+ON CONFLICT (id) DO UPDATE SET
+    body_hash = excluded.body_hash, status = excluded.status, answer = excluded.answer,
+    created_at = clock()
+WHERE kept.created_at < clock() - $5::interval
+RETURNING true
+"""
+"""Finds another answer only when that was committed between the look at the table and the lock of
+the same statement (`_FIND`): then this command is rolled back, and asked for again it is replayed.
+"""
 
 
 class Guard:
@@ -93,29 +109,25 @@ class Guard:
         if replay is not None:
             return replay
         body = (await command()).model_dump_json().encode()
-        self._session.add(
-            IdempotencyKey(
-                id=row_id, body_hash=body_hash, status=status, answer=None if secret else body
-            )
-        )
+        kept = None if secret else body
+        database = await driver(self._session)
+        if not await database.fetchval(_KEEP, row_id, body_hash, status, kept, KEPT):
+            raise _in_progress()
         return _json(body, status)
 
     async def _replay(self, row_id: bytes, body_hash: bytes) -> Response | None:
         lock = int.from_bytes(row_id[:8], "big", signed=True)
-        if not await self._session.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(lock))):
-            raise IdempotencyInProgress("The same request is still running. Ask again in a second.")
-        expired = IdempotencyKey.created_at < clock() - KEPT
-        await self._session.execute(
-            sa.delete(IdempotencyKey).where(IdempotencyKey.id == row_id, expired)
-        )
-        done = await self._session.get(IdempotencyKey, row_id)
-        if done is None:
+        done = await (await driver(self._session)).fetchrow(_FIND, lock, row_id, KEPT)
+        assert done is not None
+        if not done["is_ours"]:
+            raise _in_progress()
+        if done["body_hash"] is None:
             return None
-        if done.body_hash != body_hash:
+        if done["body_hash"] != body_hash:
             raise IdempotencyKeyReused("Use a new key for a new request.", field=HEADER)
-        if done.answer is None:
+        if done["answer"] is None:
             raise AnswerNotKept("It took effect the first time. Use a new key to do it again.")
-        replayed = _json(done.answer, done.status)
+        replayed = _json(done["answer"], done["status"])
         replayed.headers["Idempotency-Replayed"] = "true"
         return replayed
 
@@ -127,6 +139,10 @@ class Guard:
         except ValueError:  # a route without a body never looked at it
             meaning = body.hex()
         return _hash(self._request.url.path, self._request.url.query, meaning)
+
+
+def _in_progress() -> IdempotencyInProgress:
+    return IdempotencyInProgress("The same request is still running. Ask again in a second.")
 
 
 def _json(body: bytes, status: int) -> Response:

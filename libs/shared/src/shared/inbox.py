@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from shared.database import Model
+from shared.database import Model, driver
 
 
 class InboxMessage(Model):
@@ -21,20 +21,15 @@ class InboxMessage(Model):
     handled_at: Mapped[datetime] = mapped_column(server_default=sa.text("clock()"))
 
 
-_CLAIM = sa.text(
-    "INSERT INTO inbox (consumer, event_id, topic) VALUES (:consumer, :event_id, :topic)"
+_CLAIM = (
+    "INSERT INTO inbox (consumer, event_id, topic) VALUES ($1, $2, $3)"
     " ON CONFLICT DO NOTHING RETURNING true"
 )
-"""Said once, as text: building the statement anew would cost more than running it."""
 
 
 async def claim(session: AsyncSession, consumer: str, event_id: UUID, topic: str) -> bool:
     """True for the first who asks; a second waits for the first's transaction, then gets False."""
-    connection = await session.connection()
-    claimed = await connection.execute(
-        _CLAIM, {"consumer": consumer, "event_id": event_id, "topic": topic}
-    )
-    return claimed.scalar_one_or_none() is not None
+    return await (await driver(session)).fetchval(_CLAIM, consumer, event_id, topic) is not None
 
 
 async def maintain(session: AsyncSession) -> None:

@@ -4,18 +4,19 @@
 a row lock, makes sequence order the order of the commits.
 """
 
+import json
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from shared import audit, clock, telemetry
-from shared.database import Model
-from shared.events import Envelope, Event
+from shared import audit, telemetry
+from shared.database import Model, driver
+from shared.events import Event
+from shared.events.envelope import unnumbered_headers
 from shared.ids import new_id
 
 WAKE = "wake_workers"
@@ -47,48 +48,56 @@ class OutboxSequence(Model):
     last: Mapped[int]
 
 
-async def next_sequence(session: AsyncSession, aggregate_id: str) -> int:
-    """The aggregate's next number; its row stays locked until the commit."""
-    numbered = (
-        insert(OutboxSequence)
-        .values(aggregate_id=aggregate_id, last=1)
-        .on_conflict_do_update(
-            index_elements=[OutboxSequence.aggregate_id], set_={"last": OutboxSequence.last + 1}
-        )
-        .returning(OutboxSequence.last)
-    )
-    return (await session.execute(numbered)).scalar_one()
+_ADD = """
+WITH numbered AS (
+    INSERT INTO outbox_sequences (aggregate_id, last) VALUES ($2, 1)
+    ON CONFLICT (aggregate_id) DO UPDATE SET last = outbox_sequences.last + 1
+    RETURNING last, to_char(clock() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS time
+)
+INSERT INTO outbox (event_id, aggregate_id, sequence, topic, key, payload, headers)
+SELECT $1, $2, last, $3, $4, $5,
+    $6::jsonb || CASE WHEN $7
+        THEN jsonb_build_object('ce_sequence', last::text, 'ce_time', time) ELSE '{}' END
+FROM numbered
+"""
+"""One statement, for one round trip. The aggregate's number stays locked until the commit."""
 
 
 async def record(session: AsyncSession, event: Event) -> UUID:
     """Add the event to the caller's transaction; returns its event id."""
     event_id = new_id()
-    envelope = Envelope(
+    headers = unnumbered_headers(
         event_id=event_id,
         type=event.topic,
         source=event.source,
         subject=event.aggregate_id,
-        time=await clock.now(session),
-        sequence=await next_sequence(session, event.aggregate_id),
         traceparent=telemetry.current_traceparent(),
         correlation_id=event.correlation_id
         or telemetry.correlation_id.get()
         or audit.origin.get().request_id,
     )
-    await add(
-        session,
-        event_id=event_id,
-        aggregate_id=event.aggregate_id,
-        sequence=envelope.sequence,
-        topic=event.topic,
-        key=event.key,
-        payload=event.model_dump_json().encode(),
-        headers=envelope.headers(),
-    )
+    payload = event.model_dump_json().encode()
+    await add(session, event_id, event.aggregate_id, event.topic, event.key, payload, headers)
     return event_id
 
 
-async def add(session: AsyncSession, **columns: Any) -> None:
-    """Insert one outbox row as it is; dead letters use this, events go through `record`."""
-    await session.execute(sa.insert(OutboxMessage).values(**columns))
+async def add(
+    session: AsyncSession,
+    event_id: UUID,
+    aggregate_id: str,
+    topic: str,
+    key: str,
+    payload: bytes,
+    headers: dict[str, str],
+    *,
+    is_numbered: bool = True,
+) -> None:
+    """Insert one outbox row; events go through `record`.
+
+    `is_numbered` gives the headers the aggregate's next number and the time; a dead letter keeps
+    those that it came with.
+    """
+    await (await driver(session)).execute(
+        _ADD, event_id, aggregate_id, topic, key, payload, json.dumps(headers), is_numbered
+    )
     session.info[WAKE] = True

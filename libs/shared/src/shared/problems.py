@@ -274,13 +274,13 @@ class LastResort:
         if known is not None:
             log.warning("http.database_refused", reason=type(error).__name__, problem=known.code)
             return of_error(path, known)
-        if isinstance(error, sqlalchemy.exc.DBAPIError):
+        if isinstance(error, (sqlalchemy.exc.DBAPIError, asyncpg.PostgresError)):
             # Its message may quote a whole row, so only its kind and place are logged.
             frames = traceback.extract_tb(error.__traceback__)
             where = [
                 f"{f.filename}:{f.lineno}" for f in frames if "site-packages" not in f.filename
             ]
-            sqlstate = getattr(error.orig, "sqlstate", None)
+            sqlstate = getattr(getattr(error, "orig", error), "sqlstate", None)
             log.error("http.failed", reason=type(error).__name__, sqlstate=sqlstate, where=where)
         else:
             log.error("http.failed", exc_info=error)

@@ -12,6 +12,7 @@ from escrow.milestone_models import MilestoneEscrow
 from escrow.models import Dispute, DisputeEvidence, Hold, Intent, LedgerEntry
 from escrow.postings import Account
 from shared.audit import AuditLog
+from shared.database import driver
 
 ACTIVE = (DisputeStatus.OPEN, DisputeStatus.IN_REVIEW)
 
@@ -98,6 +99,19 @@ async def is_held(session: AsyncSession, escrow_id: UUID) -> bool:
     """Whether a hold is in place."""
     placed = sa.exists().where(Hold.escrow_id == escrow_id, Hold.lifted_at.is_(None))
     return bool(await session.scalar(sa.select(placed)))
+
+
+_STOPS = """
+SELECT EXISTS (SELECT FROM users WHERE id = $2 AND is_frozen),
+    EXISTS (SELECT FROM holds WHERE escrow_id = $1 AND lifted_at IS NULL)
+"""
+
+
+async def stops(session: AsyncSession, escrow_id: UUID, user_id: UUID) -> tuple[bool, bool]:
+    """What keeps a party from moving an escrow: their account is frozen, a hold is in place."""
+    found = await (await driver(session)).fetchrow(_STOPS, escrow_id, user_id)
+    assert found is not None
+    return found[0], found[1]
 
 
 async def holds(session: AsyncSession, escrow_id: UUID) -> Sequence[Hold]:

@@ -58,6 +58,8 @@ async def milestones(
 ) -> Mapping[UUID, list[MilestoneEscrow]]:
     """The milestones of several escrows, in order."""
     grouped: dict[UUID, list[MilestoneEscrow]] = {escrow_id: [] for escrow_id in escrow_ids}
+    if not escrow_ids:
+        return grouped
     for milestone in await session.scalars(
         sa.select(MilestoneEscrow)
         .where(MilestoneEscrow.escrow_id.in_(escrow_ids))

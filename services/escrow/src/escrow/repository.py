@@ -22,6 +22,7 @@ from escrow.models import (
     WebhookEvent,
 )
 from shared.clock import clock
+from shared.database import driver
 from shared.jobs import Job, JobStatus
 
 
@@ -172,6 +173,8 @@ async def verifications(
     session: AsyncSession, games: Collection[tuple[UUID, str]]
 ) -> Mapping[tuple[UUID, str], AssetVerification]:
     """The newest checks of several (seller, game), by them."""
+    if not games:
+        return {}
     place = sa.tuple_(AssetVerification.user_id, AssetVerification.game_id)
     found = await session.scalars(sa.select(AssetVerification).where(place.in_(games)))
     return {(check.user_id, check.game_id): check for check in found}
@@ -265,17 +268,15 @@ async def keep_webhook(session: AsyncSession, row: WebhookEvent) -> bool:
     return kept.scalar_one_or_none() is not None
 
 
-_ADD_TO_LEDGER = sa.text("""
+_ADD_TO_LEDGER = """
 WITH added AS (
     INSERT INTO ledger_transactions (id, business_key, cause, escrow_id, reference)
-    VALUES (:id, :business_key, :cause, :escrow_id, :reference) RETURNING id, escrow_id
+    VALUES ($1, $2, $3, $4, $5) RETURNING id, escrow_id
 )
 INSERT INTO ledger_entries (id, transaction_id, account, escrow_id, currency, amount)
-SELECT entry.id, added.id, entry.account, added.escrow_id, :currency, entry.amount
-FROM added, unnest(
-    CAST(:ids AS uuid[]), CAST(:accounts AS text[]), CAST(:amounts AS bigint[])
-) AS entry (id, account, amount)
-""")
+SELECT entry.id, added.id, entry.account, added.escrow_id, $6, entry.amount
+FROM added, unnest($7::uuid[], $8::text[], $9::bigint[]) AS entry (id, account, amount)
+"""
 """One statement, for one round trip: a posting happens while an escrow's row is locked."""
 
 
@@ -288,23 +289,18 @@ async def add_to_ledger(
     """Write one ledger transaction with its entries: id, account, signed cents.
 
     Raises:
-        sqlalchemy.exc.IntegrityError: it has been posted before.
+        asyncpg.UniqueViolationError: it has been posted before.
     """
     await session.flush()
-    ids, accounts, amounts = zip(*entries, strict=True)
-    await session.execute(
+    await (await driver(session)).execute(
         _ADD_TO_LEDGER,
-        {
-            "id": transaction.id,
-            "business_key": transaction.business_key,
-            "cause": transaction.cause.value,
-            "escrow_id": transaction.escrow_id,
-            "reference": transaction.reference,
-            "currency": currency,
-            "ids": list(ids),
-            "accounts": list(accounts),
-            "amounts": list(amounts),
-        },
+        transaction.id,
+        transaction.business_key,
+        transaction.cause.value,
+        transaction.escrow_id,
+        transaction.reference,
+        currency,
+        *zip(*entries, strict=True),
     )
 
 

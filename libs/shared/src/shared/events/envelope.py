@@ -45,6 +45,31 @@ class Event(BaseModel):
         return self.key if self.key_fields == ("root_offer_id",) else None
 
 
+def unnumbered_headers(
+    *,
+    event_id: UUID,
+    type: str,  # noqa: A002 - CloudEvents calls it so
+    source: str,
+    subject: str,
+    traceparent: str | None = None,
+    correlation_id: str | None = None,
+) -> dict[str, str]:
+    """An event's headers but for `ce_sequence` and `ce_time`, which the database gives it."""
+    named = {
+        "ce_specversion": SPEC_VERSION,
+        "ce_id": str(event_id),
+        "ce_type": type,
+        "ce_source": f"/{source}",
+        "ce_subject": subject,
+        "content-type": CONTENT_TYPE,
+    }
+    if traceparent:
+        named["traceparent"] = traceparent
+    if correlation_id:
+        named["correlation_id"] = correlation_id
+    return named
+
+
 class Envelope(BaseModel):
     """The headers of one event."""
 
@@ -61,21 +86,11 @@ class Envelope(BaseModel):
 
     def headers(self) -> dict[str, str]:
         """Kafka headers, all strings."""
-        named = {
-            "ce_specversion": SPEC_VERSION,
-            "ce_id": str(self.event_id),
-            "ce_type": self.type,
-            "ce_source": f"/{self.source}",
-            "ce_subject": self.subject,
+        said = self.model_dump(exclude={"time", "sequence"})
+        return unnumbered_headers(**said) | {
             "ce_time": self.time.astimezone(UTC).isoformat().replace("+00:00", "Z"),
             "ce_sequence": str(self.sequence),
-            "content-type": CONTENT_TYPE,
         }
-        if self.traceparent:
-            named["traceparent"] = self.traceparent
-        if self.correlation_id:
-            named["correlation_id"] = self.correlation_id
-        return named
 
     @classmethod
     def from_headers(cls, headers: dict[str, Any]) -> Self:

@@ -73,8 +73,9 @@ class _Ready(Exception):
 
 async def _views(session: AsyncSession, escrows: Sequence[Escrow]) -> list[schemas.EscrowView]:
     deliveries = await repository.deliveries_of(session, [escrow.id for escrow in escrows])
-    divided_ids = [escrow.id for escrow in escrows if escrow.is_divided]
-    divided = await part_repository.milestones(session, divided_ids)
+    divided = await part_repository.milestones(
+        session, [escrow.id for escrow in escrows if escrow.is_divided]
+    )
     files = await evidence_repository.of_deliveries(
         session, [one.id for made in deliveries.values() for one in made]
     )

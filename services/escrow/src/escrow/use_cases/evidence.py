@@ -167,6 +167,7 @@ async def attach(
     """
     if user_id is None or not file_ids:
         return 0
+    await session.flush()  # what they are attached to has its row first
     before = 0
     if dispute_id is not None:
         before = await evidence_repository.count_in_dispute(session, dispute_id, user_id)

@@ -116,10 +116,12 @@ async def check(
     """
     if role not in MAY_ASK[action]:
         raise NotYourMove(action.value, MAY_ASK[action])
-    if role is not Role.STAFF and await is_frozen(session, user_id):
-        raise AccountFrozen
-    if role is not Role.STAFF and await case_repository.is_held(session, part.escrow_id):
-        raise OnHold(part.status.value)
+    if role is not Role.STAFF:
+        is_frozen, is_held = await case_repository.stops(session, part.escrow_id, user_id)
+        if is_frozen:
+            raise AccountFrozen
+        if is_held:
+            raise OnHold(part.status.value)
     if isinstance(part, Escrow) and part.is_divided and action not in OF_THE_WHOLE:
         raise IsDivided(part.id, part.status.value)
     if part.settling is not None:
@@ -153,12 +155,11 @@ async def move(session: AsyncSession, part: Part, action: EscrowAction, **detail
     Raises:
         IllegalMove: the state forbids it.
     """
-    now = await clock.now(session)
     before = part.status
     part.status = part.lifecycle.after(before, action)
     part.settling = None
     if part.status in part.lifecycle.terminal():
-        part.ended_at = now
+        part.ended_at = await clock.now(session)
     if before is EscrowStatus.DELIVERED:
         await deadlines.clear(session, part.id, RELEASE_BY)
     if isinstance(part, Escrow) and part.is_divided and action in OF_THE_WHOLE:

@@ -26,6 +26,7 @@ from escrow.use_cases import evidence, intents, moves, outcomes
 from escrow.use_cases.post import post
 from shared import clock, deadlines, jobs
 from shared.events.escrow import EscrowDelivered
+from shared.ids import new_id
 
 DISPUTE_ALERT = "dispute_alert"
 """The kind of deadline at which an undecided dispute is brought to staff's attention."""
@@ -59,6 +60,7 @@ async def deliver(
     escrow = part.escrow
     part.delivered_at = await clock.now(session)
     delivery = Delivery(
+        id=new_id(),
         escrow_id=escrow.id,
         milestone_id=part.milestone_id,
         offer_id=escrow.offer_id,
@@ -70,7 +72,6 @@ async def deliver(
         observed_transfer=escrow.observed_transfer,
     )
     session.add(delivery)
-    await session.flush()
     files = await evidence.attach(session, escrow, seller_id, evidence_ids, delivery_id=delivery.id)
     await moves.await_answer(session, part)
     await moves.move(session, part, EscrowAction.DELIVER)
