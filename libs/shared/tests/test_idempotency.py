@@ -45,7 +45,7 @@ router = APIRouter()
 
 async def fill(session: Transaction, purse_id: UUID, amount: int) -> Filled:
     entry_id = uuid4()
-    audit.record(session, "purse.filled", "purse", purse_id, entry=str(entry_id))
+    await audit.record(session, "purse.filled", "purse", purse_id, entry=str(entry_id))
     if amount == 13:
         raise Conflict("The purse is closed.", state="CLOSED")
     await session.flush()

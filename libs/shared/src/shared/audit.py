@@ -1,5 +1,6 @@
 """Who did what to which object, written in the transaction that did it and never changed."""
 
+import json
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from shared.database import Model
+from shared.database import Model, driver
 from shared.ids import new_id
 
 
@@ -49,7 +50,14 @@ class AuditLog(Model):
     )
 
 
-def record(
+_RECORD = """
+INSERT INTO audit_logs (id, action, user_id, client, subject_type, subject_id, details,
+    ip, user_agent, request_id)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+"""
+
+
+async def record(
     session: AsyncSession,
     action: str,
     subject_type: str,
@@ -69,16 +77,16 @@ def record(
         details: JSON values; for a state change `from_` and `to`.
     """
     source = origin.get()
-    session.add(
-        AuditLog(
-            action=action,
-            user_id=actor_id or source.actor_id,
-            client=source.client,
-            subject_type=subject_type,
-            subject_id=str(subject_id),
-            details={key.rstrip("_"): value for key, value in details.items()},
-            ip=source.ip,
-            user_agent=source.user_agent,
-            request_id=source.request_id,
-        )
+    await (await driver(session)).execute(
+        _RECORD,
+        new_id(),
+        action,
+        actor_id or source.actor_id,
+        source.client,
+        subject_type,
+        str(subject_id),
+        json.dumps({key.rstrip("_"): value for key, value in details.items()}),
+        source.ip,
+        source.user_agent,
+        source.request_id,
     )

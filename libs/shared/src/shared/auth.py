@@ -6,6 +6,8 @@ else a header names (`jku`, `x5u`, `jwk`) is never looked at.
 """
 
 import asyncio
+import functools
+import json
 import re
 import time
 from collections.abc import Callable
@@ -194,6 +196,14 @@ def _refused() -> Unauthorized:
     return Unauthorized("The access token is not valid here, or has expired.", token="invalid")  # noqa: S106
 
 
+@functools.lru_cache(maxsize=1024)
+def _claims(token: str, jwk: str) -> _Claims:
+    """What the key, given as JSON, has signed: a caller sends the same token for minutes."""
+    key = public_key(json.loads(jwk))
+    assert key is not None
+    return _Claims.model_validate(jwt.decode(token, key, algorithms=["ES256", "EdDSA"]).claims)
+
+
 async def verify(token: str, keys: KeySource, issuer: str) -> Principal:
     """The caller named by an access token.
 
@@ -213,8 +223,7 @@ async def verify(token: str, keys: KeySource, issuer: str) -> Principal:
         key = await keys.key(kid)
         if key is None:
             raise _refused()
-        decoded = jwt.decode(token, key, algorithms=["ES256", "EdDSA"])
-        claims = _Claims.model_validate(decoded.claims)
+        claims = _claims(token, json.dumps(key.as_dict(private=False)))
     except (JoseError, ValidationError, ValueError) as error:
         raise _refused() from error
     now = time.time()

@@ -1,15 +1,15 @@
 """Queries of evidence files; what changes one holds the lock of its escrow."""
 
 from collections.abc import Collection, Sequence
-from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import InstrumentedAttribute
 
 from escrow.errors import EvidenceNotFound
 from escrow.evidence_models import EvidenceFile
+from escrow.models import Delivery
 
 
 async def file(session: AsyncSession, escrow_id: UUID, file_id: UUID) -> EvidenceFile:
@@ -48,28 +48,36 @@ async def count_in_dispute(session: AsyncSession, dispute_id: UUID, uploader_id:
     return int(found or 0)
 
 
-async def of_deliveries(
-    session: AsyncSession, delivery_ids: Collection[UUID]
-) -> dict[UUID, list[EvidenceFile]]:
-    return await _attached(session, EvidenceFile.delivery_id, delivery_ids)
+_DELIVERIES = (
+    sa.select(Delivery, EvidenceFile)
+    .outerjoin(EvidenceFile, EvidenceFile.delivery_id == Delivery.id)
+    .where(Delivery.escrow_id == sa.any_(sa.bindparam("escrow_ids", type_=ARRAY(sa.Uuid))))
+    .order_by(Delivery.id, EvidenceFile.id)
+)
+
+
+async def deliveries(
+    session: AsyncSession, escrow_ids: Collection[UUID]
+) -> dict[UUID, dict[Delivery, list[EvidenceFile]]]:
+    """What was delivered for several escrows, with the files attached to each; oldest first."""
+    grouped: dict[UUID, dict[Delivery, list[EvidenceFile]]] = {one: {} for one in escrow_ids}
+    for delivery, file in await session.execute(_DELIVERIES, {"escrow_ids": list(escrow_ids)}):
+        attached = grouped[delivery.escrow_id].setdefault(delivery, [])
+        if file is not None:
+            attached.append(file)
+    return grouped
 
 
 async def of_disputes(
     session: AsyncSession, dispute_ids: Collection[UUID]
 ) -> dict[UUID, list[EvidenceFile]]:
-    return await _attached(session, EvidenceFile.dispute_id, dispute_ids)
-
-
-async def _attached(
-    session: AsyncSession, place: InstrumentedAttribute[Any], ids: Collection[UUID]
-) -> dict[UUID, list[EvidenceFile]]:
-    """What is attached to several of one kind, oldest first."""
-    grouped: dict[UUID, list[EvidenceFile]] = {one: [] for one in ids}
-    if not ids:
-        return grouped
-    rows = await session.execute(
-        sa.select(place, EvidenceFile).where(place.in_(ids)).order_by(EvidenceFile.id)
-    )
-    for owner_id, found in rows:
-        grouped[owner_id].append(found)
+    """What is attached to several disputes, oldest first."""
+    grouped: dict[UUID, list[EvidenceFile]] = {one: [] for one in dispute_ids}
+    for found in await session.scalars(
+        sa.select(EvidenceFile)
+        .where(EvidenceFile.dispute_id.in_(dispute_ids))
+        .order_by(EvidenceFile.id)
+    ):
+        assert found.dispute_id is not None
+        grouped[found.dispute_id].append(found)
     return grouped

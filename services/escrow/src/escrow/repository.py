@@ -34,18 +34,21 @@ async def escrow(session: AsyncSession, escrow_id: UUID) -> Escrow:
     return found
 
 
+_LOCK = (
+    sa.select(Escrow)
+    .where(Escrow.id == sa.bindparam("escrow_id"))
+    .with_for_update()
+    .execution_options(populate_existing=True)
+)
+
+
 async def lock(session: AsyncSession, escrow_id: UUID) -> Escrow:
     """The escrow with its row locked until the commit; who holds it decides every race.
 
     Raises:
         EscrowNotFound: there is none.
     """
-    found = await session.scalar(
-        sa.select(Escrow)
-        .where(Escrow.id == escrow_id)
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    )
+    found = await session.scalar(_LOCK, {"escrow_id": escrow_id})
     if found is None:
         raise EscrowNotFound(escrow_id)
     return found
@@ -155,18 +158,6 @@ async def deliveries(
             .order_by(Delivery.id)
         )
     ).all()
-
-
-async def deliveries_of(
-    session: AsyncSession, escrow_ids: Collection[UUID]
-) -> Mapping[UUID, list[Delivery]]:
-    """The deliveries of several escrows, oldest first."""
-    grouped: dict[UUID, list[Delivery]] = {escrow_id: [] for escrow_id in escrow_ids}
-    for delivery in await session.scalars(
-        sa.select(Delivery).where(Delivery.escrow_id.in_(escrow_ids)).order_by(Delivery.id)
-    ):
-        grouped[delivery.escrow_id].append(delivery)
-    return grouped
 
 
 async def verifications(

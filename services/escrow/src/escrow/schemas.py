@@ -176,18 +176,16 @@ class EscrowView(View):
     def of(
         cls,
         escrow: Escrow,
-        deliveries: Sequence[Delivery],
-        files: Mapping[UUID, Sequence[EvidenceFile]],
+        deliveries: Mapping[Delivery, Sequence[EvidenceFile]],
         ownership: Ownership | None,
         milestones: Sequence[MilestoneEscrow],
     ) -> Self:
-        """Args: files: what is attached, by delivery."""
         computed = {
             "payout": shares(escrow).to_seller,
             "waits_for": "SELLER_PAYOUT_ACCOUNT" if is_waiting(escrow) else None,
             "ownership": ownership,
             "deliveries": [
-                DeliveryView.of(delivery, files[delivery.id]) for delivery in deliveries
+                DeliveryView.of(delivery, files) for delivery, files in deliveries.items()
             ],
             "milestones": [MilestoneView.of(milestone) for milestone in milestones],
         }

@@ -33,7 +33,7 @@ async def _make_key(session: AsyncSession, vault: Vault, *, at_once: bool) -> Si
     )
     session.add(row)
     await session.flush()
-    audit.record(session, "signing_key.created", "signing_key", row.kid)
+    await audit.record(session, "signing_key.created", "signing_key", row.kid)
     return row
 
 

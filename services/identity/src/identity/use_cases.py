@@ -156,7 +156,7 @@ async def sign_in(session: AsyncSession, claim: Claim, vault: Vault) -> tuple[Us
     )
     session.add(opened)
     await session.flush()
-    audit.record(
+    await audit.record(
         session, "session.opened", "session", opened.id, actor_id=user.id, provider=claim.provider
     )
     return user, token, opened
@@ -176,7 +176,7 @@ async def _sign_up(session: AsyncSession, claim: Claim, vault: Vault) -> User:
     await session.flush()
     session.add(_account(claim, user.id, vault))
     await session.flush()
-    audit.record(
+    await audit.record(
         session, "user.created", "user", user.id, actor_id=user.id, provider=claim.provider
     )
     await announce(session, user)
@@ -204,7 +204,7 @@ async def link(session: AsyncSession, user_id: UUID, claim: Claim, vault: Vault)
         user.kyc_tier, user.kyc_verified = KycTier.TIER_1, True
     user.version += 1
     await session.flush()
-    audit.record(
+    await audit.record(
         session, "account.linked", "user", user_id, actor_id=user_id, provider=claim.provider
     )
     await announce(session, user)
@@ -229,7 +229,7 @@ async def revoke_session(session: AsyncSession, user_id: UUID, session_id: UUID)
     """
     if not await repository.revoke(session, user_id, session_id):
         raise SessionNotFound(session_id)
-    audit.record(session, "session.revoked", "session", session_id)
+    await audit.record(session, "session.revoked", "session", session_id)
 
 
 async def ask_verification(session: AsyncSession, user_id: UUID, game_id: str) -> AssetVerification:
@@ -257,7 +257,7 @@ async def ask_verification(session: AsyncSession, user_id: UUID, game_id: str) -
         row.verification_status = VERIFICATION.after(before, VerificationAction.ASK)
         row.version += 1
     await session.flush()
-    audit.record(
+    await audit.record(
         session,
         "verification.asked",
         "verification",
@@ -307,7 +307,7 @@ async def conclude(
     row.details = snapshot.model_dump(mode="json") if snapshot else None
     row.verified_at, row.expires_at = (None, None) if reason else (now, now + VALID_FOR)
     await session.flush()
-    audit.record(
+    await audit.record(
         session,
         f"verification.{'failed' if reason else 'proven'}",
         "verification",
@@ -341,7 +341,7 @@ async def expire_verification(session: AsyncSession, row: AssetVerification | No
     before = row.verification_status
     row.verification_status = VerificationStatus(VERIFICATION.after(before, action))
     row.version += 1
-    audit.record(
+    await audit.record(
         session,
         "verification.expired",
         "verification",

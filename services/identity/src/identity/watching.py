@@ -75,7 +75,7 @@ def watch_transfer(sessions: Sessions, roblox: Roblox) -> Work[Job]:
                 observed_at=await clock.now(session),
             )
             await outbox.record(session, said)
-            audit.record(
+            await audit.record(
                 session,
                 "transfer.observed",
                 "escrow",

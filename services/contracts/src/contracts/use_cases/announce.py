@@ -28,7 +28,7 @@ def about(contract: Contract) -> dict[str, Any]:
     }
 
 
-def move(
+async def move(
     session: AsyncSession,
     contract: Contract,
     action: ContractAction,
@@ -45,7 +45,7 @@ def move(
     before = contract.status
     contract.status = CONTRACT.after(before, action)
     contract.version += 1
-    audit.record(
+    await audit.record(
         session,
         done,
         "contract",
@@ -77,7 +77,7 @@ async def end(
     Raises:
         IllegalMove: the action is not open in its state.
     """
-    move(session, contract, action, "contract.voided", actor_id=actor_id, reason=reason)
+    await move(session, contract, action, "contract.voided", actor_id=actor_id, reason=reason)
     contract.void_reason, contract.note = reason, note
     await clear_deadlines(session, contract.id)
     await outbox.record(session, ContractVoided(**about(contract), reason=reason))

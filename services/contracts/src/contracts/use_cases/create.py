@@ -94,7 +94,7 @@ async def create(session: AsyncSession, draft: Draft, document: StoredDocument) 
     )
     if contract is None:
         return
-    audit.record(
+    await audit.record(
         session,
         "contract.created",
         "contract",
@@ -123,7 +123,7 @@ async def give_up(session: AsyncSession, draft: Draft) -> bool:
     if contract is None:
         return False
     await clear_deadlines(session, contract.id)
-    audit.record(
+    await audit.record(
         session,
         "contract.voided",
         "contract",

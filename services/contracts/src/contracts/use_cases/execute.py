@@ -102,7 +102,7 @@ async def execute(session: AsyncSession, contract_id: UUID, sealed: SealedDocume
     if not CONTRACT.allows(contract.status, ContractAction.EXECUTE):
         return
     executed_at = await clock.now(session)
-    move(
+    await move(
         session,
         contract,
         ContractAction.EXECUTE,
@@ -133,7 +133,7 @@ async def fail(session: AsyncSession, contract_id: UUID, error: str) -> None:
     assert contract is not None
     if not CONTRACT.allows(contract.status, ContractAction.FAIL):
         return
-    move(session, contract, ContractAction.FAIL, "contract.execution_failed")
+    await move(session, contract, ContractAction.FAIL, "contract.execution_failed")
     contract.failure = error
     await outbox.record(
         session, ContractExecutionFailed(**about(contract), reason=error.partition(":")[0])
@@ -148,7 +148,7 @@ async def retry(session: AsyncSession, contract_id: UUID, reader: Reader) -> Con
         IllegalMove: its execution has not failed.
     """
     contract = await lock_for(session, contract_id, reader)
-    move(session, contract, ContractAction.RETRY, "contract.retried")
+    await move(session, contract, ContractAction.RETRY, "contract.retried")
     job = await repository.lock_execution_job(session, contract_id)
     telemetry.bind_trade(contract.root_offer_id)
     job.headers = telemetry.carry()

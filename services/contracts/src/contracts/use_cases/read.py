@@ -137,7 +137,7 @@ async def _opened(session: AsyncSession, contract: Contract, reader: Reader) -> 
             contract.sha256,
             f"contract-{contract.id}.pdf",
         )
-    audit.record(
+    await audit.record(
         session,
         "contract.viewed",
         "contract",

@@ -90,7 +90,7 @@ async def sign(
         await _complete(session, contract, now, signer_id, method)
     else:
         contract.version += 1
-        audit.record(
+        await audit.record(
             session,
             "contract.part_signed",
             "contract",
@@ -109,7 +109,7 @@ async def _complete(
     signer_id: UUID,
     method: SignatureMethod,
 ) -> None:
-    move(
+    await move(
         session,
         contract,
         ContractAction.SIGN,
@@ -170,7 +170,7 @@ async def make_link(
     link = await repository.replace_link(
         session, contract_id, user_id, hash_of(secret), LINK_SECONDS
     )
-    audit.record(session, "contract.link_made", "contract", contract.id)
+    await audit.record(session, "contract.link_made", "contract", contract.id)
     return secret, link
 
 

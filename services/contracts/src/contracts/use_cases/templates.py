@@ -32,7 +32,9 @@ async def create_template(session: AsyncSession, terms: Terms) -> ContractTempla
     template = await repository.add(session, terms)
     if template is None:
         raise TemplateExists(terms.version)
-    audit.record(session, "contract_template.created", SUBJECT, template.id, version=terms.version)
+    await audit.record(
+        session, "contract_template.created", SUBJECT, template.id, version=terms.version
+    )
     return template
 
 
@@ -55,7 +57,7 @@ async def activate_template(session: AsyncSession, version: str) -> ContractTemp
     for other in before:
         await repository.set_active(session, other, active=False)
     await repository.set_active(session, template, active=True)
-    audit.record(
+    await audit.record(
         session,
         "contract_template.activated",
         SUBJECT,
@@ -81,5 +83,7 @@ async def deprecate_template(session: AsyncSession, version: str) -> ContractTem
         raise TemplateActive(version)
     if template.deprecated_at is None:
         await repository.set_deprecated(session, template)
-        audit.record(session, "contract_template.deprecated", SUBJECT, template.id, version=version)
+        await audit.record(
+            session, "contract_template.deprecated", SUBJECT, template.id, version=version
+        )
     return template

@@ -72,12 +72,9 @@ class _Ready(Exception):
 
 
 async def _views(session: AsyncSession, escrows: Sequence[Escrow]) -> list[schemas.EscrowView]:
-    deliveries = await repository.deliveries_of(session, [escrow.id for escrow in escrows])
+    deliveries = await evidence_repository.deliveries(session, [escrow.id for escrow in escrows])
     divided = await part_repository.milestones(
         session, [escrow.id for escrow in escrows if escrow.is_divided]
-    )
-    files = await evidence_repository.of_deliveries(
-        session, [one.id for made in deliveries.values() for one in made]
     )
     unpaid = [escrow for escrow in escrows if escrow.status is EscrowStatus.AWAIT_FUNDS]
     checks = await repository.verifications(session, [(e.seller_id, e.game_id) for e in unpaid])
@@ -87,7 +84,7 @@ async def _views(session: AsyncSession, escrows: Sequence[Escrow]) -> list[schem
     }
     return [
         schemas.EscrowView.of(
-            escrow, deliveries[escrow.id], files, owners.get(escrow.id), divided.get(escrow.id, [])
+            escrow, deliveries[escrow.id], owners.get(escrow.id), divided.get(escrow.id, [])
         )
         for escrow in escrows
     ]

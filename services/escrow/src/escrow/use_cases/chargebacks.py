@@ -35,7 +35,7 @@ async def observe(session: AsyncSession, seen: Chargeback) -> None:
             id=new_id(), escrow_id=escrow.id, kind=HoldKind.CHARGEBACK, reason=_reason(seen)
         )
         session.add(hold)
-        moves.note(session, escrow, "escrow.held", hold=str(hold.id), kind=hold.kind.value)
+        await moves.note(session, escrow, "escrow.held", hold=str(hold.id), kind=hold.kind.value)
         log.error("chargeback.opened", escrow_id=str(escrow.id), dispute=seen.id)
     elif hold is not None and hold.lifted_at is None and seen.is_won:
         await _lift(session, escrow, hold, seen)
@@ -80,7 +80,7 @@ async def lose(session: AsyncSession, seen: Chargeback) -> bool:
         await _lift(session, escrow, hold, seen)
     await reversals.begin(session, escrow, lost)
     if is_ended:
-        moves.note(session, escrow, "escrow.chargeback_lost", amount=seen.amount)
+        await moves.note(session, escrow, "escrow.chargeback_lost", amount=seen.amount)
         await session.flush()
     else:
         await _end(session, escrow, seen)
@@ -167,4 +167,4 @@ def _reason(seen: Chargeback) -> str:
 
 async def _lift(session: AsyncSession, escrow: Escrow, hold: Hold, seen: Chargeback) -> None:
     hold.lifted_at, hold.lifted_reason = await clock.now(session), seen.status
-    moves.note(session, escrow, "escrow.hold_lifted", hold=str(hold.id), reason=seen.status)
+    await moves.note(session, escrow, "escrow.hold_lifted", hold=str(hold.id), reason=seen.status)

@@ -140,7 +140,7 @@ async def add_evidence(
     _still_open(dispute)
     session.add(DisputeEvidence(dispute_id=dispute.id, author_id=user_id, statement=statement))
     await evidence.attach(session, part.escrow, user_id, evidence_ids, dispute_id=dispute.id)
-    moves.note(session, part, "escrow.evidence_added", dispute=str(dispute.id), by=role.value)
+    await moves.note(session, part, "escrow.evidence_added", dispute=str(dispute.id), by=role.value)
     await session.flush()
     return dispute
 
@@ -159,7 +159,7 @@ async def take(
         raise NotYourMove("take a dispute", (Role.STAFF.value,))
     dispute.status = DISPUTE.after(dispute.status, DisputeAction.TAKE)
     dispute.moderator_id = user_id
-    moves.note(session, part, "escrow.dispute_taken", dispute=str(dispute.id))
+    await moves.note(session, part, "escrow.dispute_taken", dispute=str(dispute.id))
     await session.flush()
     return dispute
 
@@ -205,7 +205,7 @@ async def resolve(
     else:
         part.payout_due_at = await clock.now(session)
         await settling.begin_release(session, part)
-    moves.note(
+    await moves.note(
         session,
         part,
         "escrow.dispute_decided",
@@ -249,7 +249,7 @@ async def withdraw(
     else:
         dispute.seller_withdrew_at = now
     if dispute.buyer_withdrew_at is None or dispute.seller_withdrew_at is None:
-        moves.note(session, part, "escrow.withdrawal_offered", by=role.value)
+        await moves.note(session, part, "escrow.withdrawal_offered", by=role.value)
         await session.flush()
         return dispute
     dispute.status = DISPUTE.after(dispute.status, DisputeAction.WITHDRAW)
@@ -273,7 +273,7 @@ async def alert(session: AsyncSession, part: Part) -> None:
     if dispute is None:
         return
     dispute.alerted_at = await clock.now(session)
-    moves.note(session, part, "escrow.dispute_overdue", dispute=str(dispute.id))
+    await moves.note(session, part, "escrow.dispute_overdue", dispute=str(dispute.id))
     log.error("dispute.overdue", escrow_id=str(part.escrow_id), dispute_id=str(dispute.id))
 
 

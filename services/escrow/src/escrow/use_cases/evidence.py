@@ -68,7 +68,7 @@ async def announce(
     for after in (UPLOAD_DISCARDED_AFTER, UNUSED_AFTER):
         seconds = after.total_seconds()
         await _enqueue(session, EvidenceWork.DISCARD, file, f"{seconds:g}", seconds)
-    _note(session, file, "announced", file_name=file_name)
+    await _note(session, file, "announced", file_name=file_name)
     return file
 
 
@@ -87,7 +87,7 @@ async def complete(
     file = await _own(session, escrow_id, file_id, user_id)
     file.status = EVIDENCE.after(file.status, EvidenceAction.COMPLETE)
     await _enqueue(session, EvidenceWork.CHECK, file, "")
-    _note(session, file, "uploaded")
+    await _note(session, file, "uploaded")
     await session.flush()
     return file
 
@@ -109,7 +109,7 @@ async def finish_check(
     file.status = EVIDENCE.after(file.status, action)
     file.sha256, file.reason = sha256, reason
     await _enqueue(session, EvidenceWork.DISCARD, file, "checked")
-    _note(session, file, file.status.value.lower(), sha256=sha256, reason=reason)
+    await _note(session, file, file.status.value.lower(), sha256=sha256, reason=reason)
     await session.flush()
 
 
@@ -141,7 +141,7 @@ async def look(
     file = await find(session, escrow_id, file_id, user_id, is_staff=is_staff)
     if file.status is not EvidenceStatus.READY:
         raise EvidenceNotReady(file.id, file.status.value)
-    _note(session, file, "viewed", sha256=file.sha256)
+    await _note(session, file, "viewed", sha256=file.sha256)
     return file
 
 
@@ -180,7 +180,7 @@ async def attach(
         if file.status is not EvidenceStatus.READY:
             raise EvidenceNotReady(file.id, file.status.value)
         file.delivery_id, file.dispute_id = delivery_id, dispute_id
-        _note(session, file, "attached", sha256=file.sha256)
+        await _note(session, file, "attached", sha256=file.sha256)
         await session.flush()
     return len(file_ids)
 
@@ -198,7 +198,7 @@ async def discard(session: AsyncSession, escrow_id: UUID, file_id: UUID) -> Sequ
     is_unused = not file.is_attached and file.status is not EvidenceStatus.EXPIRED
     if is_unused and await clock.now(session) >= file.created_at + UNUSED_AFTER:
         file.status = EVIDENCE.after(file.status, EvidenceAction.EXPIRE)
-        _note(session, file, "expired")
+        await _note(session, file, "expired")
         await session.flush()
     is_gone = file.status is EvidenceStatus.EXPIRED and file.sha256 is not None
     return [file.upload_key, file.clean_key] if is_gone else [file.upload_key]
@@ -230,8 +230,8 @@ async def _enqueue(
     )
 
 
-def _note(session: AsyncSession, file: EvidenceFile, what: str, **details: Any) -> None:
-    audit.record(
+async def _note(session: AsyncSession, file: EvidenceFile, what: str, **details: Any) -> None:
+    await audit.record(
         session,
         f"escrow.evidence_{what}",
         "escrow",

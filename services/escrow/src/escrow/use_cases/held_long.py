@@ -38,7 +38,7 @@ async def alarm(session: AsyncSession, escrow: Escrow) -> None:
     last = escrow.funded_at + LAST_ALARM_AFTER
     is_last = await clock.now(session) >= last
     days = (LAST_ALARM_AFTER if is_last else ALARM_AFTER).days
-    moves.note(session, escrow, "escrow.held_long", days=days)
+    await moves.note(session, escrow, "escrow.held_long", days=days)
     log.error("escrow.held_long", escrow_id=str(escrow.id), days=days)
     if not is_last:
         await deadlines.set(session, escrow.id, HELD_LONG, last)
@@ -85,5 +85,5 @@ async def refund(
         dispute.resolution, dispute.reason = Resolution.REFUND, reason
     part.reason = UNPAYABLE
     await intents.refund(session, part)
-    moves.note(session, part, "escrow.refund_begun", settling=part.settling, why=reason)
+    await moves.note(session, part, "escrow.refund_begun", settling=part.settling, why=reason)
     return escrow

@@ -39,7 +39,9 @@ async def place(
         raise Conflict("The escrow has ended; there is nothing to hold.", state=escrow.status.value)
     hold = Hold(id=new_id(), escrow_id=escrow.id, kind=kind, reason=reason, placed_by=user_id)
     session.add(hold)
-    moves.note(session, escrow, "escrow.held", hold=str(hold.id), kind=kind.value, reason=reason)
+    await moves.note(
+        session, escrow, "escrow.held", hold=str(hold.id), kind=kind.value, reason=reason
+    )
     await session.flush()
     return hold
 
@@ -65,7 +67,7 @@ async def lift(
         raise HoldLifted(escrow.status.value)
     now = await clock.now(session)
     hold.lifted_at, hold.lifted_by, hold.lifted_reason = now, user_id, reason
-    moves.note(session, escrow, "escrow.hold_lifted", hold=str(hold.id), reason=reason)
+    await moves.note(session, escrow, "escrow.hold_lifted", hold=str(hold.id), reason=reason)
     await session.flush()
     return hold
 

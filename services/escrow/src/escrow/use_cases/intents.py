@@ -309,7 +309,7 @@ async def no_effect(
     part = await part_repository.part(session, escrow.id, intent.milestone_id)
     if is_settling:
         part.settling = None
-    moves.note(session, part, f"escrow.{intent.kind.value}_failed", code=code, **details)
+    await moves.note(session, part, f"escrow.{intent.kind.value}_failed", code=code, **details)
     log.error("intent.no_effect", intent_id=str(intent.id), kind=intent.kind.value, code=code)
     await session.flush()
     return intent

@@ -52,7 +52,7 @@ async def propose(
     plan.version += 1
     plan.proposed_by = user_id
     plan.milestones = [{"title": title, "amount": amount} for title, amount in milestones]
-    moves.note(session, escrow, "escrow.milestones_proposed", plan=plan.version)
+    await moves.note(session, escrow, "escrow.milestones_proposed", plan=plan.version)
     await session.flush()
     return plan
 
@@ -76,7 +76,7 @@ async def accept(session: AsyncSession, escrow_id: UUID, user_id: UUID, version:
         raise PlanChanged(escrow.status.value, plan.version)
     plan.agreed_at = await clock.now(session)
     escrow.is_divided = True
-    moves.note(session, escrow, "escrow.milestones_agreed", plan=version)
+    await moves.note(session, escrow, "escrow.milestones_agreed", plan=version)
     fees = postings.milestone_fees([one["amount"] for one in plan.milestones], escrow.fee)
     divided = [
         MilestoneEscrow(
@@ -93,7 +93,7 @@ async def accept(session: AsyncSession, escrow_id: UUID, user_id: UUID, version:
     ]
     session.add_all(divided)
     for milestone in divided:
-        moves.note(session, milestone, "escrow.milestone_opened")
+        await moves.note(session, milestone, "escrow.milestone_opened")
         await session.flush()
         await moves.tell_of_milestone(session, milestone)
     return escrow

@@ -168,19 +168,19 @@ async def move(session: AsyncSession, part: Part, action: EscrowAction, **detail
                 milestone.deliver_by = milestone.deliver_by or part.deliver_by
                 milestone.reason = part.reason
                 await move(session, milestone, action)
-    note(session, part, f"escrow.{part.status.value.lower()}", from_=before.value, **details)
+    await note(session, part, f"escrow.{part.status.value.lower()}", from_=before.value, **details)
     # The change is checked by the database before the fact is recorded.
     await session.flush()
     if isinstance(part, MilestoneEscrow):
         await tell_of_milestone(session, part)
 
 
-def note(session: AsyncSession, part: Part, what: str, **details: Any) -> None:
+async def note(session: AsyncSession, part: Part, what: str, **details: Any) -> None:
     """Count the change and write its audit row."""
     part.escrow.version += 1
     if isinstance(part, MilestoneEscrow):
         part.version += 1
-    audit.record(session, what, part.subject, part.id, to=part.status.value, **details)
+    await audit.record(session, what, part.subject, part.id, to=part.status.value, **details)
 
 
 def period(escrow: Escrow, name: str) -> timedelta:

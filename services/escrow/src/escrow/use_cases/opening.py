@@ -61,7 +61,7 @@ async def open_escrow(session: AsyncSession, event: ContractExecuted) -> None:
     await deadlines.set(session, escrow.id, PAY_BY, escrow.pay_by)
     if escrow.rail is Rail.STRIPE:
         await intents.fund(session, escrow)
-    audit.record(session, "escrow.opened", "escrow", escrow.id, to=escrow.status.value)
+    await audit.record(session, "escrow.opened", "escrow", escrow.id, to=escrow.status.value)
     await moves.tell(session, EscrowCreated, escrow, rail=escrow.rail, pay_by=escrow.pay_by)
 
 

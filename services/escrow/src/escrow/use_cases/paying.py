@@ -73,7 +73,7 @@ async def prepare_payment(
         raise PaymentInReview(escrow.status.value)
     if newest.state.has_no_effect or is_returned:
         newest = await intents.fund(session, escrow)
-        moves.note(session, escrow, "escrow.payment_asked_anew", intent=str(newest.id))
+        await moves.note(session, escrow, "escrow.payment_asked_anew", intent=str(newest.id))
     return escrow, newest.object_id
 
 
@@ -136,7 +136,7 @@ async def _set_aside(session: AsyncSession, escrow: Escrow, seen: Payment, cause
         currency=seen.currency.upper(),
         reference=seen.id,
     )
-    moves.note(
+    await moves.note(
         session,
         escrow,
         f"escrow.payment_{cause.value}",
@@ -228,7 +228,7 @@ async def _begin_cancel(session: AsyncSession, escrow: Escrow, reason: str) -> N
         await _end(session, escrow)
         return
     escrow.settling = Settling.CANCEL
-    moves.note(session, escrow, "escrow.cancel_begun", reason=reason)
+    await moves.note(session, escrow, "escrow.cancel_begun", reason=reason)
     await jobs.enqueue(
         session,
         JobKind.CANCEL,

@@ -86,7 +86,7 @@ async def accept(session: AsyncSession, intent_id: UUID, user_id: UUID, account_
     intent.object_id = account_id
     account.account_id = account_id
     account.version += 1
-    audit.record(session, "payout_account.opened", "payout_account", user_id)
+    await audit.record(session, "payout_account.opened", "payout_account", user_id)
     await session.flush()
     return account_id
 
@@ -106,7 +106,7 @@ async def note_payable(session: AsyncSession, user_id: UUID, *, is_payable: bool
         account.is_payable = is_payable
         account.version += 1
         what = "payable" if is_payable else "not_payable"
-        audit.record(session, f"payout_account.{what}", "payout_account", user_id)
+        await audit.record(session, f"payout_account.{what}", "payout_account", user_id)
         await session.flush()
     if is_payable:
         for part in await part_repository.waiting_for_payout(session, user_id):

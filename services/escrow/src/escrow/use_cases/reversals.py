@@ -52,5 +52,7 @@ async def observe(session: AsyncSession, seen: Reversal, intent_id: UUID) -> Non
         currency=escrow.currency.value,
         reference=seen.id,
     )
-    moves.note(session, escrow, "escrow.payout_reversed", reversal=seen.id, amount=seen.amount)
+    await moves.note(
+        session, escrow, "escrow.payout_reversed", reversal=seen.id, amount=seen.amount
+    )
     await session.flush()

@@ -98,7 +98,7 @@ async def confirm(
     part.confirmed_at = await clock.now(session)
     await mark_deliveries(session, part, DeliveryStatus.DELIVERED, DeliveryStatus.CONFIRMED)
     await begin_release(session, part)
-    moves.note(session, part, "escrow.confirmed", settling=part.settling)
+    await moves.note(session, part, "escrow.confirmed", settling=part.settling)
     return part.escrow
 
 
@@ -127,7 +127,7 @@ async def release_if_payable(
     part = await part_repository.part(session, escrow_id, milestone_id)
     if is_waiting(part) and not await case_repository.is_held(session, escrow_id):
         await begin_release(session, part)
-        moves.note(session, part, "escrow.release_begun", settling=part.settling)
+        await moves.note(session, part, "escrow.release_begun", settling=part.settling)
 
 
 async def waits_for_account(session: AsyncSession, part: Part) -> bool:
@@ -198,7 +198,7 @@ async def begin_refund(session: AsyncSession, part: Part, reason: str) -> None:
     """Ask for the money to go back to the buyer."""
     part.reason = reason
     await intents.refund(session, part)
-    moves.note(session, part, "escrow.refund_begun", settling=part.settling)
+    await moves.note(session, part, "escrow.refund_begun", settling=part.settling)
 
 
 async def observe_transfer(session: AsyncSession, seen: Transfer, intent_id: UUID) -> None:
@@ -274,7 +274,7 @@ async def _return(session: AsyncSession, escrow: Escrow, seen: Refund) -> None:
         currency=seen.currency.upper(),
         reference=seen.id,
     )
-    moves.note(session, escrow, "escrow.payment_returned", refund=seen.id, amount=seen.amount)
+    await moves.note(session, escrow, "escrow.payment_returned", refund=seen.id, amount=seen.amount)
 
 
 async def _end(session: AsyncSession, part: Part, seen: Refund) -> None:
@@ -299,7 +299,7 @@ async def _pay_the_rest(session: AsyncSession, part: Part, seen: Refund) -> None
     part.settling = None
     part.payout_due_at = await clock.now(session)
     await begin_release(session, part)
-    moves.note(session, part, "escrow.split_refunded", refund=seen.id, amount=seen.amount)
+    await moves.note(session, part, "escrow.split_refunded", refund=seen.id, amount=seen.amount)
 
 
 async def _resolve_dispute(session: AsyncSession, part: Part) -> None:

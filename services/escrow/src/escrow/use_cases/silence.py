@@ -4,7 +4,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from escrow import repository
+from escrow import evidence_repository, repository
 from escrow.errors import ReclaimNotOpen
 from escrow.lifecycle import DeliveryStatus, EscrowAction, EscrowStatus
 from escrow.milestone_models import Part
@@ -32,9 +32,9 @@ async def note_transfer(session: AsyncSession, event: AssetTransferObserved) -> 
         "creator_type": event.creator_type,
         "observed_at": event.observed_at.isoformat(),
     }
-    for delivery in (await repository.deliveries_of(session, [escrow.id]))[escrow.id]:
+    for delivery in (await evidence_repository.deliveries(session, [escrow.id]))[escrow.id]:
         delivery.observed_transfer = escrow.observed_transfer
-    moves.note(session, escrow, "escrow.transfer_observed", creator=event.creator_id)
+    await moves.note(session, escrow, "escrow.transfer_observed", creator=event.creator_id)
 
 
 async def expire_release(session: AsyncSession, part: Part) -> None:
@@ -60,7 +60,7 @@ async def expire_release(session: AsyncSession, part: Part) -> None:
         session, part, DeliveryStatus.DELIVERED, DeliveryStatus.CONFIRMED
     )
     await settling.begin_release(session, part)
-    moves.note(session, part, "escrow.auto_release_begun", settling=part.settling)
+    await moves.note(session, part, "escrow.auto_release_begun", settling=part.settling)
 
 
 async def leave(session: AsyncSession, escrow_id: UUID, buyer_id: UUID) -> Escrow:

@@ -62,7 +62,9 @@ async def give_back(session: AsyncSession, payment_id: UUID, *, reason: str) -> 
     escrow, payment = await _lock(session, payment_id)
     assert payment.received is not None
     await intents.give_back(session, escrow, payment, payment.received)
-    moves.note(session, escrow, "escrow.return_begun", payment=payment.object_id, reason=reason)
+    await moves.note(
+        session, escrow, "escrow.return_begun", payment=payment.object_id, reason=reason
+    )
     await session.flush()
     return escrow
 

@@ -102,7 +102,7 @@ async def close(session: AsyncSession, offer_id: UUID, end: End) -> None:
     telemetry.bind_trade(offer.root_offer_id)
     offer.closed_at = await clock.now(session)
     offer.version += 1
-    audit.record(session, "offer.closed", "offer", offer.id, end=end)
+    await audit.record(session, "offer.closed", "offer", offer.id, end=end)
     if listing.reserved_by_offer_id != offer.id:
         return
     listing.reserved_by_offer_id = None
@@ -114,7 +114,7 @@ async def close(session: AsyncSession, offer_id: UUID, end: End) -> None:
         await listing_cases.move(session, listing, ListingAction.FREE)
     else:
         listing.version += 1
-        audit.record(session, "listing.released", "listing", listing.id)
+        await audit.record(session, "listing.released", "listing", listing.id)
         await listing_cases.announce(session, listing, ListingUpdated)
 
 

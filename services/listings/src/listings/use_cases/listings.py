@@ -51,7 +51,7 @@ async def create(
     session.add(listing)
     await session.flush()
     take_snapshot(session, listing, proof, game)
-    audit.record(session, "listing.created", "listing", listing.id, to=listing.status)
+    await audit.record(session, "listing.created", "listing", listing.id, to=listing.status)
     await announce(session, listing, ListingCreated, game)
     return listing
 
@@ -122,7 +122,9 @@ async def move(session: AsyncSession, listing: Listing, action: ListingAction) -
         ListingAction.FREE: "freed",
         ListingAction.SELL: "sold",
     }[action]
-    audit.record(session, f"listing.{verb}", "listing", listing.id, from_=before, to=listing.status)
+    await audit.record(
+        session, f"listing.{verb}", "listing", listing.id, from_=before, to=listing.status
+    )
     await announce(session, listing, fact)
 
 

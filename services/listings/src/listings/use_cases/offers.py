@@ -98,7 +98,7 @@ async def _propose(
     session.add(offer)
     await session.flush()
     await deadlines.set(session, offer.id, OFFER_EXPIRY, until)
-    audit.record(session, "offer.created", "offer", offer.id, to=offer.status)
+    await audit.record(session, "offer.created", "offer", offer.id, to=offer.status)
     await outbox.record(session, facts.OfferCreated(**describe(offer)))
 
 
@@ -146,7 +146,7 @@ async def move(session: AsyncSession, offer: Offer, action: OfferAction) -> None
         OfferAction.DECLINE: "declined",
         OfferAction.EXPIRE: "expired",
     }[action]
-    audit.record(
+    await audit.record(
         session,
         f"offer.{verb}",
         "offer",
