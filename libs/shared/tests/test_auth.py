@@ -255,3 +255,25 @@ async def test_a_key_source_that_does_not_answer_is_no_reason_to_sign_out(
 
     with pytest.raises(Unavailable):
         await auth.verify(issuer.token(uuid4()), Away(), issuer.issuer)
+
+
+async def test_a_token_that_was_let_in_is_refused_when_it_has_expired(
+    issuer: TestIssuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = issuer.token(USER)
+    assert (await verify(issuer, token)).user_id == USER
+    expires = json.loads(_claims(token))["exp"] + auth.LEEWAY_SECONDS
+    monkeypatch.setattr(time, "time", lambda: expires)
+    with pytest.raises(Unauthorized):
+        await verify(issuer, token)
+
+
+async def test_a_token_that_was_let_in_is_refused_when_its_key_is_gone_or_another(
+    issuer: TestIssuer,
+) -> None:
+    token = issuer.token(USER)
+    assert (await verify(issuer, token)).user_id == USER
+    for keys in (FixedKeys(), TestIssuer(kid="key-1").key_source()):
+        with pytest.raises(Unauthorized):
+            await auth.verify(token, keys, issuer.issuer)
+    assert (await verify(issuer, token)).user_id == USER

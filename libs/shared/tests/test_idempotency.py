@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic_settings import SettingsConfigDict
+from sqlalchemy.orm import make_transient
 
 from shared import audit, idempotency, web
 from shared.answers import KEPT, IdempotencyKey, forget_old
@@ -225,6 +226,29 @@ async def test_many_at_once_have_one_effect_and_one_answer(caller: Caller) -> No
     fresh = [answer for answer in answers if "idempotency-replayed" not in answer.headers]
     assert len(fresh) == 1
     assert await caller.effects() == 1
+
+
+async def test_an_answer_kept_since_the_look_undoes_this_one(
+    caller: Caller, sessions: Sessions
+) -> None:
+    may_finish.set()
+    first = await caller.post("k1", 77)
+    async with sessions.begin() as session:
+        newest = sa.select(IdempotencyKey).order_by(IdempotencyKey.created_at.desc()).limit(1)
+        kept = (await session.scalars(newest)).one()
+        await session.delete(kept)
+    may_finish.clear()
+    running.clear()
+    second = asyncio.create_task(caller.post("k1", 77))
+    await asyncio.wait_for(running.wait(), 10)
+    async with sessions.begin() as session:
+        make_transient(kept)
+        session.add(kept)
+    may_finish.set()
+    refused = await second
+    assert (refused.status_code, code(refused)) == (409, "idempotency-in-progress")
+    assert await caller.effects() == 1
+    assert (await caller.post("k1", 77)).content == first.content
 
 
 async def test_a_secret_answer_is_given_once_and_not_kept(

@@ -107,9 +107,8 @@ async def driver(session: AsyncSession) -> asyncpg.Connection:
     deadline. SQLAlchemy's share of such a statement is several times the statement itself. Rows
     that the session has not flushed stay unflushed.
     """
-    root = session.sync_session.get_transaction()
     known = session.info.get(_DRIVER)
-    if known is not None and known[0] is root:
+    if known is not None and known[0] is _innermost(session):
         found: asyncpg.Connection = known[1]
         return found
     connection = (await session.connection()).sync_connection
@@ -120,8 +119,14 @@ async def driver(session: AsyncSession) -> asyncpg.Connection:
         begun = driven.transaction()
         await begun.start()
         adapted._transaction = begun  # noqa: SLF001 - SQLAlchemy commits it or rolls it back
-    session.info[_DRIVER] = session.sync_session.get_transaction(), driven
+    session.info[_DRIVER] = _innermost(session), driven
     return driven
+
+
+def _innermost(session: AsyncSession) -> object:
+    """A savepoint is made when the session is first asked for its connection within it."""
+    within = session.sync_session
+    return within.get_nested_transaction() or within.get_transaction()
 
 
 async def transaction(request: Request) -> AsyncIterator[AsyncSession]:
