@@ -41,10 +41,20 @@ async def say_by_the_session(session: AsyncSession, subject: str) -> None:
     await session.flush()
 
 
+async def abort(_session: AsyncSession, _subject: str) -> None:
+    raise Aborted
+
+
 async def actions(sessions: Sessions, subject: str) -> list[str]:
     async with sessions.begin() as session:
         said = sa.select(AuditLog.action).where(AuditLog.subject_id == subject)
         return sorted(await session.scalars(said))
+
+
+async def carry_out(sessions: Sessions, subject: str, says: tuple[Say, ...]) -> None:
+    async with sessions.begin() as session:
+        for say in says:
+            await say(session, subject)
 
 
 @pytest.mark.parametrize(
@@ -54,14 +64,9 @@ async def test_both_are_kept_or_neither(
     sessions: Sessions, subject: str, says: tuple[Say, ...]
 ) -> None:
     with pytest.raises(Aborted):
-        async with sessions.begin() as session:
-            for say in says:
-                await say(session, subject)
-            raise Aborted
+        await carry_out(sessions, subject, (*says, abort))
     assert await actions(sessions, subject) == []
-    async with sessions.begin() as session:
-        for say in says:
-            await say(session, subject)
+    await carry_out(sessions, subject, says)
     assert await actions(sessions, subject) == ["said.by_session", "said.directly"]
 
 
@@ -78,23 +83,25 @@ async def test_each_transaction_of_a_session_begins_anew(sessions: Sessions, sub
 async def test_a_savepoint_takes_back_what_the_driver_said(
     sessions: Sessions, subject: str
 ) -> None:
-    async with sessions.begin() as session:
-        await say_directly(session, subject)
-        with pytest.raises(Aborted):
-            async with session.begin_nested():
-                await say_directly(session, subject)
-                raise Aborted
+    async def say_in_vain(session: AsyncSession, subject: str) -> None:
+        async with session.begin_nested() as savepoint:
+            await say_directly(session, subject)
+            await savepoint.rollback()
+
+    await carry_out(sessions, subject, (say_directly, say_in_vain))
     assert await actions(sessions, subject) == ["said.directly"]
 
 
-async def test_a_refused_statement_leaves_nothing_and_the_connection_goes_on(
+async def test_a_refused_statement_leaves_nothing_and_is_no_outage(
     sessions: Sessions, subject: str
 ) -> None:
     same = uuid4()
+
+    async def say_under_one_id(session: AsyncSession, subject: str) -> None:
+        await (await driver(session)).execute(_INSERT, same, subject)
+
     with pytest.raises(asyncpg.UniqueViolationError) as refused:
-        async with sessions.begin() as session:
-            for _ in range(2):
-                await (await driver(session)).execute(_INSERT, same, subject)
+        await carry_out(sessions, subject, (say_under_one_id, say_under_one_id))
     assert not outages.is_outage(refused.value)
     assert await actions(sessions, subject) == []
 
@@ -102,12 +109,13 @@ async def test_a_refused_statement_leaves_nothing_and_the_connection_goes_on(
 async def test_a_connection_that_is_lost_is_an_outage_and_not_used_again(
     sessions: Sessions, subject: str
 ) -> None:
-    with pytest.raises(outages.DATABASE) as lost:
-        async with sessions.begin() as session, sessions.begin() as other:
-            backend = await (await driver(session)).fetchval("SELECT pg_backend_pid()")
+    async def lose_connection(session: AsyncSession, _subject: str) -> None:
+        backend = await (await driver(session)).fetchval("SELECT pg_backend_pid()")
+        async with sessions.begin() as other:
             await (await driver(other)).execute("SELECT pg_terminate_backend($1)", backend)
-            await say_directly(session, subject)
+
+    with pytest.raises(outages.DATABASE) as lost:
+        await carry_out(sessions, subject, (say_directly, lose_connection, say_directly))
     assert outages.is_outage(lost.value)
-    async with sessions.begin() as session:
-        await say_directly(session, subject)
+    await carry_out(sessions, subject, (say_directly,))
     assert await actions(sessions, subject) == ["said.directly"]

@@ -200,7 +200,8 @@ def _refused() -> Unauthorized:
 def _claims(token: str, jwk: str) -> _Claims:
     """What the key, given as JSON, has signed: a caller sends the same token for minutes."""
     key = public_key(json.loads(jwk))
-    assert key is not None
+    if key is None:
+        raise ValueError("Keys of this kind never sign our tokens.")
     return _Claims.model_validate(jwt.decode(token, key, algorithms=["ES256", "EdDSA"]).claims)
 
 
