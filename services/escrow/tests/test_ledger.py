@@ -159,3 +159,20 @@ async def test_the_escrow_row_refuses_money_that_cannot_be(desk: "Desk", trade: 
         ):
             with pytest.raises(asyncpg.CheckViolationError):
                 await app.execute(f"UPDATE escrows SET {change} WHERE id = $1", escrow_id)
+
+
+async def test_an_intent_has_the_currency_of_its_escrow(desk: "Desk", trade: "Trade") -> None:
+    escrow_id = await desk.open(trade)
+    intent = (
+        "INSERT INTO intents (id, kind, business_key, escrow_id, amount, currency, params, state,"
+        " created_at, updated_at)"
+        " VALUES (gen_random_uuid(), 'fund', $2, $1, 100, $2, '{}', 'CREATED', clock(), clock())"
+    )
+    async with connection(desk.database.app_dsn) as app:
+        with pytest.raises(asyncpg.ForeignKeyViolationError):
+            await app.execute(intent, escrow_id, "USDC")
+        await app.execute(intent, escrow_id, "USD")
+    made = await desk.database.rows(
+        "SELECT currency FROM intents WHERE business_key IN ('USD', 'USDC')"
+    )
+    assert made == [{"currency": "USD"}]
