@@ -44,7 +44,7 @@ COMMANDS = 100
 SIDE_BY_SIDE = 4
 AMOUNT, FEE = 450_000, 11_250
 MONTH = 30 * 86_400
-NAMES = ("sasha", "blair")
+PARTIES = {"sasha": uuid4(), "blair": uuid4()}
 _BARE = "INSERT INTO bare (id, account, amount) VALUES ($1, $2, $3)"
 
 
@@ -53,17 +53,17 @@ def say(text: str) -> None:
 
 
 def executed() -> ContractExecuted:
-    """A contract of new people about a new game."""
+    """A contract about a new game, always between the same two."""
     now = datetime.now(UTC)
     seller, buyer = (
         PartyCard(
-            user_id=uuid4(),
+            user_id=user_id,
             name=name,
             roblox_id="2001",
             roblox_name=name,
             kyc_tier=KycTier.TIER_1,
         )
-        for name in NAMES
+        for name, user_id in PARTIES.items()
     )
     offer_id, listing_id = new_id(), new_id()
     deal = Deal(
@@ -148,18 +148,18 @@ async def posting_turn(sessions: Sessions, escrow_id: UUID) -> float:
     return await per_second([release] * POSTINGS)
 
 
-async def held_escrows(sessions: Sessions, owner_dsn: str, count: int) -> list[tuple[UUID, UUID]]:
-    """Ids of so many escrows that hold their money, and of their sellers."""
+async def held_escrows(sessions: Sessions, owner_dsn: str, count: int) -> list[UUID]:
+    """Ids of so many escrows that hold their money."""
     for _ in range(count):
         async with sessions.begin() as session:
             await opening.open_escrow(session, executed())
     owner = await asyncpg.connect(owner_dsn)
     rows = await owner.fetch(
         "UPDATE escrows SET status = 'FUNDS_HELD', funded_at = clock()"
-        " WHERE status = 'AWAIT_FUNDS' RETURNING id, seller_id"
+        " WHERE status = 'AWAIT_FUNDS' RETURNING id"
     )
     await owner.close()
-    return [(row["id"], row["seller_id"]) for row in rows]
+    return [row["id"] for row in rows]
 
 
 async def post_to(app: ASGIApp, path: str, headers: dict[str, str], body: dict[str, str]) -> None:
@@ -192,9 +192,11 @@ async def post_to(app: ASGIApp, path: str, headers: dict[str, str], body: dict[s
     assert parts[0]["status"] == 200, parts
 
 
-async def command_turn(app: ASGIApp, issuer: TestIssuer, escrows: list[tuple[UUID, UUID]]) -> float:
-    def delivery(escrow_id: UUID, seller_id: UUID) -> Callable[[], Awaitable[None]]:
-        headers = {**issuer.authorization(seller_id), "Idempotency-Key": str(uuid4())}
+async def command_turn(app: ASGIApp, issuer: TestIssuer, escrow_ids: list[UUID]) -> float:
+    token = issuer.authorization(PARTIES["sasha"])
+
+    def delivery(escrow_id: UUID) -> Callable[[], Awaitable[None]]:
+        headers = {**token, "Idempotency-Key": str(uuid4())}
 
         async def deliver() -> None:
             await post_to(
@@ -206,7 +208,7 @@ async def command_turn(app: ASGIApp, issuer: TestIssuer, escrows: list[tuple[UUI
 
         return deliver
 
-    return await per_second([delivery(*one) for one in escrows])
+    return await per_second([delivery(escrow_id) for escrow_id in escrow_ids])
 
 
 async def measure(stack: Stack) -> str:
@@ -219,12 +221,12 @@ async def measure(stack: Stack) -> str:
     app = create_app(settings, sessions, issuer.key_source())
     turns = []
     for turn in range(TURNS + 1):
-        escrows = await held_escrows(sessions, owner_dsn, COMMANDS)
+        escrow_ids = await held_escrows(sessions, owner_dsn, COMMANDS)
         turns.append(
             (
                 await bare_turn(bare),
-                await posting_turn(sessions, escrows[0][0]),
-                await command_turn(app, issuer, escrows),
+                await posting_turn(sessions, escrow_ids[0]),
+                await command_turn(app, issuer, escrow_ids),
             )
         )
         name = f"turn {turn}/{TURNS}" if turn else "warm-up"
