@@ -13,10 +13,12 @@ import regex
 import uharfbuzz as hb
 
 REGULAR, BOLD = 400, 700
+ASCII = "".join(map(chr, range(0x20, 0x7F)))
+"""FiraGO has all of it."""
 
 _NOTO = files("manimgx_fonts")
 _EAST_ASIA = files("justmytype_intl_cjk") / "fonts" / "ofl"
-_FIRAGO = "FiraGO"
+FIRAGO = "FiraGO"
 _EMOJI = "NotoEmoji"
 _KOREAN = "NotoSansKR"
 _JAPANESE = "NotoSansJP"
@@ -63,7 +65,7 @@ class Face(NamedTuple):
 @functools.cache
 def opened(name: str, weight: int) -> hb.Face:
     """The file of a face, read as it is needed; one file of Noto holds all weights."""
-    if name == _FIRAGO:
+    if name == FIRAGO:
         return hb.Face(hb.Blob(pymupdf_fonts.fontbuffers["figbo" if weight == BOLD else "figo"]()))
     return hb.Face(hb.Blob.from_file_path(str(_FALLBACKS[name])))
 
@@ -91,7 +93,7 @@ def face_of(cluster: str, text_is: str | None) -> str | None:
     """The face that has all of a cluster; `text_is`: the face for Han characters around it."""
     needed = {ord(character) for character in cluster if not _IGNORED.match(character)}
     first = [_EMOJI] if _PICTURE.match(cluster) else []
-    names = [*first, _FIRAGO, *([text_is] if text_is else []), *_FALLBACKS]
+    names = [*first, FIRAGO, *([text_is] if text_is else []), *_FALLBACKS]
     return next((name for name in names if needed <= _characters(name)), None)
 
 

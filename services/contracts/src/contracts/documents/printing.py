@@ -41,14 +41,12 @@ class Printer(Renderer):
     def seal(self, document: bytes, facts: dict[str, Any]) -> bytes:
         """The document with its certificate of signatures, sealed; the seal has been checked."""
         signed = Certificate.model_validate(facts)
-        pages = paint.paint(
+        sealed = self._sealer.seal(
+            document,
             certificate.blocks(signed, document_bytes=len(document)),
             footer=f"Certificate of contract {signed.contract_id}",
-            title="Certificate of Signatures",
-            subject=signed.document_sha256,
+            audit=certificate.audit(signed, document_bytes=len(document)),
         )
-        audit = certificate.audit(signed, document_bytes=len(document))
-        sealed = self._sealer.seal(document, pages, audit)
         self._sealer.check(sealed)
         return sealed
 

@@ -6,36 +6,40 @@ behind it. So the hash that the parties signed can be checked again for ever, an
 tells which document it belongs to.
 """
 
+import asyncio
 import contextlib
 import hashlib
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from asn1crypto import cms, pem, x509
+from asn1crypto.core import Asn1Value
 from pyhanko.pdf_utils.embed import EmbeddedFileObject, FileSpec, embed_file
+from pyhanko.pdf_utils.generic import IndirectObject, NumberObject, PdfObject
 from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
 from pyhanko.pdf_utils.reader import PdfFileReader
-from pyhanko.pdf_utils.writer import PageObject
 from pyhanko.sign.fields import MDPPerm, SigSeedSubFilter
-from pyhanko.sign.signers import PdfSignatureMetadata, PdfSigner, SimpleSigner
+from pyhanko.sign.signers import PdfSignatureMetadata, PdfSigner
 from pyhanko.sign.timestamps import HTTPTimeStamper
 from pyhanko.sign.validation import validate_pdf_signature
 from pyhanko.sign.validation.pdf_embedded import EmbeddedPdfSignature
 from pyhanko.sign.validation.status import PdfSignatureStatus, SignatureCoverageLevel
 from pyhanko_certvalidator import ValidationContext
 
+from contracts.documents import message
+from contracts.documents.page import Block
+from contracts.documents.paint import paint_onto
+
 FIELD = "PlatformSeal"
 AUDIT = "audit.json"
-SEAL_CHARACTERS, TIMESTAMP_CHARACTERS = 4_096, 32_768
-"""Place for the seal besides its certificates, and for its timestamp, in hexadecimal: found out by
-pyHanko it would cost a second signature, and each character is read again when it is checked.
-"""
+SIGNATURES_VARY, TIMESTAMP_CHARACTERS = 16, 32_768
+"""By how many bytes one may be longer than another of the same key; place for a timestamp."""
 TSA_WITHIN_SECONDS = 10
 RANGES_TRIED = 3
 """A file may claim many seals; ours has one."""
@@ -61,12 +65,7 @@ class Sealer:
 
     @cached_property
     def _signer(self) -> PdfSigner:
-        signer = SimpleSigner.load_pkcs12(  # type: ignore[no-untyped-call]
-            str(self.pkcs12_file), passphrase=self.password.encode()
-        )
-        if signer is None:
-            raise ValueError(f"{self.pkcs12_file} holds no key that its password opens.")
-        signer.embed_roots = False  # the seal would not cover it
+        signer = message.Signer.of(self.pkcs12_file, self.password)
         meta = PdfSignatureMetadata(
             field_name=FIELD,
             md_algorithm="sha256",
@@ -82,31 +81,24 @@ class Sealer:
 
     @cached_property
     def _room(self) -> int:
-        signer = self._signer.signer
-        carried = [signer.signing_cert, *signer.cert_registry]
-        room = SEAL_CHARACTERS + 2 * sum(len(one.dump()) for one in carried)
+        """Characters for a seal; found out by pyHanko it would cost each document a signature."""
+        made = asyncio.run(self._signer.signer.async_sign(bytes(32), "sha256"))
+        room = 2 * (len(made.dump()) + SIGNATURES_VARY)
         return room + (TIMESTAMP_CHARACTERS if self.tsa_url else 0)
 
     @cached_property
     def _roots(self) -> list[x509.Certificate]:
         return [certificate_of(file) for file in self.root_files]
 
-    def seal(self, document: bytes, certificate: bytes, audit: dict[str, Any]) -> bytes:
-        """The document with the certificate's pages and `audit.json` appended, sealed.
-
-        Args:
-            document: the PDF that was signed.
-            certificate: the PDF whose pages are appended.
-            audit: names the document as `document_sha256` and `document_bytes`.
+    def seal(
+        self, document: bytes, pages: Sequence[Block], *, footer: str, audit: dict[str, Any]
+    ) -> bytes:
+        """The PDF that was signed, with pages and `audit.json` appended, sealed; `audit` names the
+        document as `document_sha256` and `document_bytes`.
         """
         writer = IncrementalPdfFileWriter(io.BytesIO(document))
-        for kid in PdfFileReader(io.BytesIO(certificate)).root["/Pages"]["/Kids"]:
-            page = kid.get_object()
-            contents = writer.add_object(writer.import_object(page["/Contents"]))
-            resources = writer.import_object(page["/Resources"])
-            box = [float(corner) for corner in page["/MediaBox"]]
-            added = PageObject(contents, box, resources)  # type: ignore[no-untyped-call]
-            writer.insert_page(added)  # type: ignore[no-untyped-call]
+        file = _Behind(writer)
+        file.take(paint_onto(file, pages, footer=footer))
         facts = json.dumps(audit, indent=2, ensure_ascii=False).encode()
         attached = EmbeddedFileObject.from_file_data(writer, facts, mime_type="application/json")
         embed_file(
@@ -123,6 +115,37 @@ class Sealer:
             SealBroken: it is no PDF, not sealed by us, altered, or has something appended.
         """
         return check(sealed, self._roots)
+
+
+class _Spelt(PdfObject):
+    """An object whose bytes are there already."""
+
+    def __init__(self, spelt: bytes) -> None:
+        self._spelt = spelt
+
+    def write_to_stream(self, stream: Any, *_: Any, **__: Any) -> None:
+        stream.write(self._spelt)
+
+
+class _Behind:
+    """`Pages` behind those of a document of ours."""
+
+    def __init__(self, writer: IncrementalPdfFileWriter) -> None:
+        self._writer = writer
+        self._tree = writer.root.raw_get("/Pages")
+        self.tree = f"{self._tree.idnum} 0 R"
+
+    def add(self, spelt: bytes) -> str:
+        return f"{self._writer.add_object(_Spelt(spelt)).idnum} 0 R"
+
+    def take(self, pages: Sequence[str]) -> None:
+        tree = self._tree.get_object()
+        tree["/Kids"] += [
+            IndirectObject(int(page.split()[0]), 0, self._writer)  # type: ignore[no-untyped-call]
+            for page in pages
+        ]
+        tree["/Count"] = NumberObject(len(tree["/Kids"]))  # type: ignore[no-untyped-call]
+        self._writer.mark_update(self._tree)
 
 
 def certificate_of(file: Path) -> x509.Certificate:
@@ -207,38 +230,28 @@ def _check_place(sealed: bytes, signature: EmbeddedPdfSignature) -> None:
     """
     _, start, end, _ = (int(number) for number in signature.byte_range)
     signer = signature.signer_info
-    message = cms.ContentInfo(
-        {
-            "content_type": "signed_data",
-            "content": {
-                "version": "v1",
-                "digest_algorithms": [{"algorithm": "sha256"}],
-                "encap_content_info": {"content_type": "data"},
-                "certificates": signature.signed_data["certificates"],
-                "signer_infos": [
-                    {
-                        "version": "v1",
-                        "sid": signer["sid"],
-                        "digest_algorithm": {"algorithm": "sha256"},
-                        "signature_algorithm": signer["signature_algorithm"],
-                        "signed_attrs": signer["signed_attrs"],
-                        "signature": signer["signature"],
-                        **_timestamp(signer),
-                    }
-                ],
-            },
-        }
-    ).dump()
-    spelt = message.hex().upper().encode().ljust(end - start - 2, b"0")
-    if sealed[start:end] != b"<" + spelt + b">":
+    spelt = message.spelt(
+        certificates=_each(signature.signed_data["certificates"]),
+        sid=signer["sid"].dump(),
+        algorithm=signer["signature_algorithm"].dump(),
+        signed=_each(signer["signed_attrs"]),
+        signature=signer["signature"].native,
+        unsigned=_timestamp(signer),
+    )
+    expected = spelt.hex().upper().encode().ljust(end - start - 2, b"0")
+    if sealed[start:end] != b"<" + expected + b">":
         raise SealBroken("In the place of the seal stands something else.")
 
 
-def _timestamp(signer: cms.SignerInfo) -> dict[str, Any]:
+def _timestamp(signer: cms.SignerInfo) -> list[bytes]:
     """The one unsigned attribute that may be there; who made it has been checked."""
     unsigned = signer["unsigned_attrs"]
     kinds = [(attribute["type"].native, len(attribute["values"])) for attribute in unsigned]
-    return {"unsigned_attrs": unsigned} if kinds == [("signature_time_stamp_token", 1)] else {}
+    return _each(unsigned) if kinds == [("signature_time_stamp_token", 1)] else []
+
+
+def _each(parts: Iterable[Asn1Value]) -> list[bytes]:
+    return [part.dump() for part in parts]
 
 
 def _attached(reader: PdfFileReader) -> dict[str, Any]:
