@@ -16,7 +16,7 @@ import uharfbuzz as hb
 
 from contracts.documents.fonts import ASCII, BOLD, FIRAGO, Face, opened, scaled
 from contracts.documents.pdf import Pages, dictionary, stream
-from contracts.documents.shaping import line, own_width
+from contracts.documents.shaping import line, own
 
 _UNNEEDED = [
     int.from_bytes(tag)
@@ -154,20 +154,16 @@ class _Made(NamedTuple):
 @functools.lru_cache(maxsize=64)
 def _made(face: Face, used: Letters) -> _Made:
     program, places = _subset(face, {glyph for glyph, _ in used})
-    font = scaled(face)
-    extents = font.get_font_extents("ltr")
-    up, down = (
-        round(extent * 1000 / font.face.upem) for extent in (extents.ascender, extents.descender)
-    )
+    known, extents = own(face), scaled(face).get_font_extents("ltr")
     last = used[-1][0]
     numbers = array("H", [places.get(glyph, 0) for glyph in range(last + 1)])
     if sys.byteorder == "little":
         numbers.byteswap()
     return _Made(
         tag="".join(chr(65 + byte % 26) for byte in hashlib.sha256(program).digest()[:6]),
-        up=up,
-        down=down,
-        widths=f"[{' '.join(f'{glyph} [{own_width(face, glyph)}]' for glyph, _ in used)}]",
+        up=extents.ascender,
+        down=extents.descender,
+        widths=f"[{' '.join(f'{glyph} [{known[glyph][1]}]' for glyph, _ in used)}]",
         program=stream(program, Length1=str(len(program))),
         places=stream(numbers.tobytes()),
         letters=stream(_letters(used).encode()),

@@ -43,6 +43,9 @@ _SPACES = {"\t": "    ", "\u00a0": " ", "\u202f": " "}
 _SPACES |= dict.fromkeys(("\r\n", "\r", "\u2028", "\u2029"), "\n")
 _INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 """Controls, direction overrides, zero-width marks and unassigned: what a reader could not see."""
+_CLUSTER = regex.compile(r"\X")
+_KANA = regex.compile(r"[\p{Hiragana}\p{Katakana}]")
+_HANGUL = regex.compile(r"\p{Hangul}")
 _IGNORED = regex.compile(r"\p{Default_Ignorable_Code_Point}")
 _JOINED = regex.compile(r"[\p{Arabic}\p{Syriac}\p{InSC=Virama}\p{InSC=Invisible_Stacker}]\p{M}*")
 """After these a zero-width (non-)joiner is spelling."""
@@ -72,8 +75,9 @@ def opened(name: str, weight: int) -> hb.Face:
 
 @functools.cache
 def scaled(face: Face) -> hb.Font:
-    """The face at its weight, in its own units."""
+    """The face at its weight, in thousandths of the size of the text."""
     font = hb.Font(opened(*face))
+    font.scale = (1000, 1000)
     font.set_variations({"wght": face.weight})
     return font
 
@@ -85,7 +89,7 @@ def _characters(name: str) -> frozenset[int]:
 
 def clusters(text: str) -> list[str]:
     """What people take for one character each: a letter with its marks, an emoji sequence."""
-    return list(text) if text.isascii() else regex.findall(r"\X", text)
+    return list(text) if text.isascii() else _CLUSTER.findall(text)
 
 
 @functools.lru_cache(maxsize=20_000)
@@ -99,9 +103,9 @@ def face_of(cluster: str, text_is: str | None) -> str | None:
 
 def east_asian(text: str) -> str | None:
     """Whose forms of Han characters a text is written in, if it shows."""
-    if regex.search(r"[\p{Hiragana}\p{Katakana}]", text):
+    if _KANA.search(text):
         return _JAPANESE
-    return _KOREAN if regex.search(r"\p{Hangul}", text) else None
+    return _KOREAN if _HANGUL.search(text) else None
 
 
 def visible(text: str) -> str:

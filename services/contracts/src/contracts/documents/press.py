@@ -7,6 +7,7 @@ no longer than its parent: when the pipe closes, it ends.
 
 import asyncio
 import contextlib
+import gc
 import os
 import pickle
 import struct
@@ -172,6 +173,8 @@ def _serve() -> None:
 
     tasks = _tasks(read())
     from contracts.documents.seal import SealBroken  # noqa: PLC0415 - as above
+
+    gc.freeze()  # the libraries stay as long as the process; no task waits while they are searched
 
     while True:
         name, arguments = read()
