@@ -17,10 +17,10 @@ from services.contracts.tests.conftest import SealFiles, make_deal, make_seal
 from services.contracts.tests.documents.test_contract import TERMS, draft_of
 
 from contracts.documents.inputs import Certificate, Happened, Signed
-from contracts.documents.message import Signer
 from contracts.documents.page import Note
 from contracts.documents.printing import Printer
-from contracts.documents.seal import SealBroken, Sealer
+from contracts.documents.seal import SealBroken
+from contracts.documents.sealing import Sealer, Signer
 
 HASH = "0" * 64
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from contracts.documents import certificate, contract, paint, pictures, template
 from contracts.documents.inputs import Certificate, Draft
-from contracts.documents.seal import Sealer
+from contracts.documents.sealing import Sealer
 
 
 class Renderer:

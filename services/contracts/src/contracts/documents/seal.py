@@ -1,46 +1,26 @@
-"""The platform's seal: a PAdES certification over the signed document, its certificate of
-signatures and `audit.json`.
+"""Whether a file carries the platform's seal, unharmed and over all of it."""
 
-A sealed file begins with the signed document, byte for byte; all else is one incremental update
-behind it. So the hash that the parties signed can be checked again for ever, and a sealed file
-tells which document it belongs to.
-"""
-
-import asyncio
 import contextlib
 import hashlib
 import io
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from asn1crypto import cms, pem, x509
 from asn1crypto.core import Asn1Value
-from pyhanko.pdf_utils.embed import EmbeddedFileObject, FileSpec, embed_file
-from pyhanko.pdf_utils.generic import IndirectObject, NumberObject, PdfObject
-from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
 from pyhanko.pdf_utils.reader import PdfFileReader
-from pyhanko.sign.fields import MDPPerm, SigSeedSubFilter
-from pyhanko.sign.signers import PdfSignatureMetadata, PdfSigner
-from pyhanko.sign.timestamps import HTTPTimeStamper
 from pyhanko.sign.validation import validate_pdf_signature
 from pyhanko.sign.validation.pdf_embedded import EmbeddedPdfSignature
 from pyhanko.sign.validation.status import PdfSignatureStatus, SignatureCoverageLevel
 from pyhanko_certvalidator import ValidationContext
 
 from contracts.documents import message
-from contracts.documents.page import Block
-from contracts.documents.paint import paint_onto
 
 FIELD = "PlatformSeal"
 AUDIT = "audit.json"
-SIGNATURES_VARY, TIMESTAMP_CHARACTERS = 16, 32_768
-"""By how many bytes one may be longer than another of the same key; place for a timestamp."""
-TSA_WITHIN_SECONDS = 10
 RANGES_TRIED = 3
 """A file may claim many seals; ours has one."""
 _MARKS = (FIELD.encode(), b"Bloxtr8 contracts", b"SHA-256 of the terms")
@@ -52,102 +32,6 @@ class SealBroken(Exception):
     """The file does not carry our seal unharmed; says why, for people."""
 
 
-@dataclass(frozen=True)
-class Sealer:
-    """Seals and checks with one key and the authority above it."""
-
-    pkcs12_file: Path
-    password: str
-    root_files: tuple[Path, ...]
-    """The seal's authority, then the timestamps' where there are any."""
-    tsa_url: str = ""
-    """Who timestamps seals (RFC 3161); nobody when empty."""
-
-    @cached_property
-    def _signer(self) -> PdfSigner:
-        signer = message.Signer.of(self.pkcs12_file, self.password)
-        meta = PdfSignatureMetadata(
-            field_name=FIELD,
-            md_algorithm="sha256",
-            subfilter=SigSeedSubFilter.PADES,
-            certify=True,
-            docmdp_permissions=MDPPerm.NO_CHANGES,
-            reason="Both parties have signed this contract electronically.",
-        )
-        if not self.tsa_url:
-            return PdfSigner(meta, signer)
-        clock = HTTPTimeStamper(self.tsa_url, timeout=TSA_WITHIN_SECONDS)
-        return PdfSigner(meta, signer, timestamper=clock)
-
-    @cached_property
-    def _room(self) -> int:
-        """Characters for a seal; found out by pyHanko it would cost each document a signature."""
-        made = asyncio.run(self._signer.signer.async_sign(bytes(32), "sha256"))
-        room = 2 * (len(made.dump()) + SIGNATURES_VARY)
-        return room + (TIMESTAMP_CHARACTERS if self.tsa_url else 0)
-
-    @cached_property
-    def _roots(self) -> list[x509.Certificate]:
-        return [certificate_of(file) for file in self.root_files]
-
-    def seal(
-        self, document: bytes, pages: Sequence[Block], *, footer: str, audit: dict[str, Any]
-    ) -> bytes:
-        """The PDF that was signed, with pages and `audit.json` appended, sealed; `audit` names the
-        document as `document_sha256` and `document_bytes`.
-        """
-        writer = IncrementalPdfFileWriter(io.BytesIO(document))
-        file = _Behind(writer)
-        file.take(paint_onto(file, pages, footer=footer))
-        facts = json.dumps(audit, indent=2, ensure_ascii=False).encode()
-        attached = EmbeddedFileObject.from_file_data(writer, facts, mime_type="application/json")
-        embed_file(
-            writer,
-            FileSpec(AUDIT, file_name=AUDIT, embedded_data=attached, description="Audit trail"),
-        )
-        sealed: bytes = self._signer.sign_pdf(writer, bytes_reserved=self._room).getvalue()
-        return sealed
-
-    def check(self, sealed: bytes) -> dict[str, Any]:
-        """The `audit.json` of a file that carries our seal unharmed.
-
-        Raises:
-            SealBroken: it is no PDF, not sealed by us, altered, or has something appended.
-        """
-        return check(sealed, self._roots)
-
-
-class _Spelt(PdfObject):
-    """An object whose bytes are there already."""
-
-    def __init__(self, spelt: bytes) -> None:
-        self._spelt = spelt
-
-    def write_to_stream(self, stream: Any, *_: Any, **__: Any) -> None:
-        stream.write(self._spelt)
-
-
-class _Behind:
-    """`Pages` behind those of a document of ours."""
-
-    def __init__(self, writer: IncrementalPdfFileWriter) -> None:
-        self._writer = writer
-        self._tree = writer.root.raw_get("/Pages")
-        self.tree = f"{self._tree.idnum} 0 R"
-
-    def add(self, spelt: bytes) -> str:
-        return f"{self._writer.add_object(_Spelt(spelt)).idnum} 0 R"
-
-    def take(self, pages: Sequence[str]) -> None:
-        tree = self._tree.get_object()
-        tree["/Kids"] += [
-            IndirectObject(int(page.split()[0]), 0, self._writer)  # type: ignore[no-untyped-call]
-            for page in pages
-        ]
-        tree["/Count"] = NumberObject(len(tree["/Kids"]))  # type: ignore[no-untyped-call]
-        self._writer.mark_update(self._tree)
-
-
 def certificate_of(file: Path) -> x509.Certificate:
     """The certificate in a PEM or DER file."""
     data = file.read_bytes()
@@ -155,7 +39,11 @@ def certificate_of(file: Path) -> x509.Certificate:
 
 
 def check(sealed: bytes, roots: Sequence[x509.Certificate]) -> dict[str, Any]:
-    """As `Sealer.check`, with the authorities' certificates alone.
+    """The `audit.json` of a file that carries our seal unharmed.
+
+    Args:
+        sealed: the whole file.
+        roots: the seal's authority, then the timestamps' where there are any.
 
     Raises:
         SealBroken: it is no PDF, not sealed by us, altered, or has something appended.
