@@ -23,6 +23,7 @@ FIELD = "PlatformSeal"
 AUDIT = "audit.json"
 RANGES_TRIED = 3
 """A file may claim many seals; ours has one."""
+_END, _END_WITHIN_BYTES = b"%%EOF", 1024
 _MARKS = (FIELD.encode(), b"Bloxtr8 contracts", b"SHA-256 of the terms")
 """Each of our documents has two at least: a changed byte can spoil one only."""
 _RANGE = re.compile(rb"/ByteRange\s*\[\s*0\s+\d{1,9}\s+(\d{1,9})\s+(\d{1,9})\s*\]")
@@ -48,6 +49,8 @@ def check(sealed: bytes, roots: Sequence[x509.Certificate]) -> dict[str, Any]:
     Raises:
         SealBroken: it is no PDF, not sealed by us, altered, or has something appended.
     """
+    if _END not in sealed[-_END_WITHIN_BYTES:]:  # the reader would look for it byte by byte
+        raise SealBroken("The file cannot be read: it does not end as a PDF does.")
     try:
         reader = PdfFileReader(io.BytesIO(sealed))
         signature = _only_seal(reader)
