@@ -115,6 +115,17 @@ def test_a_document_in_latin_letters_opens_no_other_face() -> None:
     assert names == {"FiraGO-Regular", "FiraGO-Bold"}
 
 
+def test_documents_in_plain_english_share_their_faces() -> None:
+    deal = fixed_deal()
+    first, second = (
+        Renderer().render(draft_of(deal.model_copy(update={"conditions": said})), TERMS)
+        for said in ("none", "0ff0 fbx offbeat `fjord` (#~) waffle")
+    )
+    names = [sorted(font["/BaseFont"] for font in faces_of(made)) for made in (first, second)]
+    assert first != second
+    assert names[0] == names[1]
+
+
 def test_arabic_letters_are_joined_and_stand_from_right_to_left() -> None:
     apart = {operand for letter in "\u0645\u062d\u062f" for operand in glyphs(letter).split()}
     [run] = line("\u0645\u062d\u0645\u062f", REGULAR, is_reversed=True)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import uharfbuzz as hb
 
-from contracts.documents.fonts import ASCII, BOLD, FIRAGO, Face, opened, scaled
+from contracts.documents.fonts import ASCII, BOLD, FIRAGO, LIGATURES, Face, opened, scaled
 from contracts.documents.pdf import Pages, dictionary, stream
 from contracts.documents.shaping import line, own
 
@@ -77,9 +77,9 @@ def _name(face: Face) -> str:
 @functools.cache
 def _always(face: Face) -> dict[int, str]:
     """What is embedded of a face that anything is drawn in."""
-    font = scaled(face)
-    known = ASCII if face.name == FIRAGO else ""
-    return {0: ""} | {font.get_nominal_glyph(ord(sign)): sign for sign in known}
+    known = (*ASCII, *LIGATURES) if face.name == FIRAGO else ()
+    runs = (run for text in known for run in line(text, face.weight, is_reversed=False))
+    return {0: ""} | {glyph: text for run in runs for glyph, text in run.letters.items()}
 
 
 @functools.lru_cache(maxsize=1000)

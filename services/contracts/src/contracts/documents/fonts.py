@@ -14,7 +14,8 @@ import uharfbuzz as hb
 
 REGULAR, BOLD = 400, 700
 ASCII = "".join(map(chr, range(0x20, 0x7F)))
-"""FiraGO has all of it."""
+LIGATURES = ("ff", "fi", "fj", "fl", "ffi", "ffj", "ffl", "fb", "ffb")
+"""FiraGO has glyphs of their own for all of both, the last ones for an f before an ascender."""
 
 _NOTO = files("manimgx_fonts")
 _EAST_ASIA = files("justmytype_intl_cjk") / "fonts" / "ofl"
