@@ -83,7 +83,7 @@ def test_the_same_bytes_come_from_a_process_that_hashes_and_lives_elsewhere(
     )
     program = """
 import hashlib, json, sys
-from contracts.documents.printing import Renderer
+from contracts.documents.rendering import Renderer
 print(hashlib.sha256(Renderer().render(*json.load(sys.stdin))).hexdigest())
 """
     done = subprocess.run(
@@ -210,7 +210,7 @@ def test_a_hostile_document_opens_no_file_and_no_connection() -> None:
     )
     program = """
 import json, sys
-from contracts.documents.printing import Renderer
+from contracts.documents.rendering import Renderer
 def watch(event, arguments):
     if event.startswith(("socket.", "subprocess.", "os.exec", "os.posix_spawn", "urllib.")):
         raise SystemExit(f"{event} {arguments}")

@@ -18,7 +18,7 @@ from contracts.documents import certificate, paint
 from contracts.documents.fonts import BOLD, REGULAR, visible
 from contracts.documents.inputs import Certificate, Signed
 from contracts.documents.page import RIGHT, Layout, Text, Words, paragraphs, wrapped
-from contracts.documents.printing import Renderer
+from contracts.documents.rendering import Renderer
 from contracts.documents.shaping import line, width
 
 ARABIC = "\u0645\u062d\u0645\u062f \u0627\u0644\u0641\u0627\u0631\u0633\u064a"

@@ -1,29 +1,12 @@
-"""What the press can do; pure computation on bytes."""
+"""What the press can do with the key to seal; pure computation on bytes."""
 
 from pathlib import Path
 from typing import Any
 
-from contracts.documents import certificate, contract, paint, pictures, template
-from contracts.documents.inputs import Certificate, Draft
+from contracts.documents import certificate
+from contracts.documents.inputs import Certificate
+from contracts.documents.rendering import Renderer
 from contracts.documents.sealing import Sealer
-
-
-class Renderer:
-    """Needs no key."""
-
-    def render(self, draft: dict[str, Any], terms: dict[str, Any]) -> bytes:
-        """The document to sign; the same input makes the same bytes."""
-        frozen, words = Draft.model_validate(draft), template.read(terms)
-        return paint.paint(
-            contract.blocks(frozen, words),
-            footer=f"Contract {frozen.contract_id}  \u00b7  template {words.version}",
-            title=f"Contract {frozen.contract_id}",
-            subject=f"SHA-256 of the terms {contract.terms_sha256(frozen)}",
-        )
-
-    def remake(self, data: bytes) -> bytes:
-        """A picture from outside as it may go into a document."""
-        return pictures.remade(data)
 
 
 class Printer(Renderer):
