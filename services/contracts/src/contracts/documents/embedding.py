@@ -2,8 +2,8 @@
 that were drawn are embedded, at the weight they were drawn in, with the letters they stand for, so
 that text can be found and copied.
 
-FiraGO is always embedded with all of ASCII and its ligatures: so documents that say nothing else have
-the same subsets, which are made once.
+FiraGO is always embedded with all of ASCII and its ligatures: so documents that say nothing else
+have the same subsets, which are made once.
 """
 
 import functools
