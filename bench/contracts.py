@@ -9,7 +9,9 @@ shares are of the elapsed time. `cpu_ratio`: a whole contract's CPU over render 
 import asyncio
 import hashlib
 import os
+import random
 import statistics
+import string
 import sys
 import tempfile
 import time
@@ -49,21 +51,23 @@ def say(text: str) -> None:
 
 
 def deal() -> Deal:
-    now = datetime.now(UTC)
+    """Every contract is about other people, another game and another price."""
+    now, chance = datetime.now(UTC), random.Random()  # noqa: S311 - no secret
+    word = "".join(chance.choices(string.ascii_lowercase, k=5))
     seller, buyer = (
         PartyCard(
             user_id=new_id(),
-            name=name,
-            roblox_id=number,
-            roblox_name=f"{name.lower()}_plays",
+            name=f"{name} {word.title()}",
+            roblox_id=str(chance.randrange(10**9)),
+            roblox_name=f"{name.lower()}_{word}",
             kyc_tier=KycTier.TIER_1,
         )
-        for name, number in (("Sasha", "2001"), ("Blair", "2002"))
+        for name in ("Sasha", "Blair")
     )
     return Deal(
         listing_id=new_id(),
         offer_id=new_id(),
-        amount=450_000,
+        amount=chance.randrange(100_000, 900_000),
         currency=Currency.USD,
         conditions="All places included.",
         terms=TradeTerms(
@@ -79,9 +83,9 @@ def deal() -> Deal:
         seller=seller,
         buyer=buyer,
         game=GameSnapshot(
-            game_id="9001",
-            game_name="Skyline Tycoon",
-            creator_id="2001",
+            game_id=str(chance.randrange(10**9)),
+            game_name=f"{word.title()} Tycoon",
+            creator_id=seller.roblox_id,
             creator_type="User",
             taken_at=now,
         ),

@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import NameOID
 from pyhanko.pdf_utils.reader import PdfFileReader
@@ -128,16 +128,17 @@ class SealFiles:
     root: Path
 
 
-def make_seal(folder: Path) -> SealFiles:
-    """An authority and a sealing key below it."""
-    root_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+def make_seal(folder: Path, key: rsa.RSAPrivateKey | None = None) -> SealFiles:
+    """An authority and a sealing key below it, elliptic unless given."""
+    root_key = ec.generate_private_key(ec.SECP256R1())
+    sealing_key = key or ec.generate_private_key(ec.SECP256R1())
     root_name, name = (
         x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)]) for text in ("root", "seal")
     )
     now = datetime.now(UTC)
 
     def certificate(
-        subject: x509.Name, public: ec.EllipticCurvePublicKey, *, is_ca: bool
+        subject: x509.Name, public: ec.EllipticCurvePublicKey | rsa.RSAPublicKey, *, is_ca: bool
     ) -> x509.Certificate:
         usage = dict.fromkeys(
             (
@@ -169,13 +170,13 @@ def make_seal(folder: Path) -> SealFiles:
         )
 
     authority = certificate(root_name, root_key.public_key(), is_ca=True)
-    leaf = certificate(name, key.public_key(), is_ca=False)
+    leaf = certificate(name, sealing_key.public_key(), is_ca=False)
     files = SealFiles(folder / "seal.p12", "secret", folder / "root.pem")
     files.root.write_bytes(authority.public_bytes(serialization.Encoding.PEM))
     files.store.write_bytes(
         pkcs12.serialize_key_and_certificates(
             b"seal",
-            key,
+            sealing_key,
             leaf,
             [authority],
             serialization.BestAvailableEncryption(files.password.encode()),

@@ -20,6 +20,7 @@ from services.contracts.tests.conftest import SealFiles, make_deal
 from contracts.documents.contract import span
 from contracts.documents.fonts import visible
 from contracts.documents.inputs import Draft
+from contracts.documents.pdf import NewFile
 from contracts.documents.press import Press
 from contracts.documents.printing import Printer
 from contracts.documents.template import Clause, read
@@ -82,7 +83,7 @@ def test_the_same_bytes_come_from_a_process_that_hashes_and_lives_elsewhere(
     )
     program = """
 import hashlib, json, sys
-from contracts.documents.printing import Renderer
+from contracts.documents.rendering import Renderer
 print(hashlib.sha256(Renderer().render(*json.load(sys.stdin))).hexdigest())
 """
     done = subprocess.run(
@@ -98,6 +99,14 @@ print(hashlib.sha256(Renderer().render(*json.load(sys.stdin))).hexdigest())
 
 def test_nothing_in_it_depends_on_the_build_of_zlib(printer: Printer) -> None:
     assert b"FlateDecode" not in printer.render(draft_of(fixed_deal()), TERMS)
+
+
+def test_a_text_of_the_file_ends_where_it_is_meant_to() -> None:
+    file = NewFile()
+    made = file.finished([], {"Title": "a) /JS (b\\"})
+    about = pypdf.PdfReader(io.BytesIO(made)).metadata
+    assert about is not None
+    assert {name: str(said) for name, said in about.items()} == {"/Title": "a) /JS (b\\"}
 
 
 def test_it_names_the_parties_the_deal_and_itself(printer: Printer) -> None:
@@ -201,7 +210,7 @@ def test_a_hostile_document_opens_no_file_and_no_connection() -> None:
     )
     program = """
 import json, sys
-from contracts.documents.printing import Renderer
+from contracts.documents.rendering import Renderer
 def watch(event, arguments):
     if event.startswith(("socket.", "subprocess.", "os.exec", "os.posix_spawn", "urllib.")):
         raise SystemExit(f"{event} {arguments}")

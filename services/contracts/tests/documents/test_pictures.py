@@ -12,7 +12,7 @@ from services.contracts.tests.documents.test_contract import TERMS, draft_of, fi
 from contracts.documents.inputs import Draft
 from contracts.documents.pictures import PIXELS, NotAPicture, remade
 from contracts.documents.press import Press, PressFailed
-from contracts.documents.printing import Renderer
+from contracts.documents.rendering import Renderer
 
 
 def encoded(

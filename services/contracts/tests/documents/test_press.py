@@ -19,11 +19,9 @@ def presses() -> list[psutil.Process]:
     return [child for child in children if "contracts.documents.press" in child.cmdline()]
 
 
-async def test_it_starts_with_the_first_task_and_ends_when_idle(seal_files: SealFiles) -> None:
+async def test_it_starts_with_the_first_task_and_ends_when_idle() -> None:
     before = set(presses())
-    press = Press(
-        str(seal_files.store), seal_files.password, str(seal_files.root), idle_seconds=0.2
-    )
+    press = Press(idle_seconds=0.2)
     assert set(presses()) == before
     await press.render(draft_of(make_deal()), TERMS)
     [process] = set(presses()) - before
@@ -36,9 +34,9 @@ async def test_it_starts_with_the_first_task_and_ends_when_idle(seal_files: Seal
     await press.close()
 
 
-async def test_a_task_that_kills_it_fails_and_the_next_one_works(seal_files: SealFiles) -> None:
+async def test_a_task_that_kills_it_fails_and_the_next_one_works() -> None:
     before = set(presses())
-    press = Press(str(seal_files.store), seal_files.password, str(seal_files.root))
+    press = Press()
     await press.render(draft_of(make_deal()), TERMS)
     [process] = set(presses()) - before
     os.kill(process.pid, signal.SIGSTOP)
@@ -51,10 +49,8 @@ async def test_a_task_that_kills_it_fails_and_the_next_one_works(seal_files: Sea
     await press.close()
 
 
-async def test_a_task_that_takes_too_long_is_ended(seal_files: SealFiles) -> None:
-    press = Press(
-        str(seal_files.store), seal_files.password, str(seal_files.root), task_within_seconds=0.01
-    )
+async def test_a_task_that_takes_too_long_is_ended() -> None:
+    press = Press(task_within_seconds=0.01)
     with pytest.raises(PressFailed, match="TimeoutError"):
         await press.render(draft_of(make_deal()), TERMS)
     assert press._process is None

@@ -18,7 +18,7 @@ from contracts.documents import certificate, paint
 from contracts.documents.fonts import BOLD, REGULAR, visible
 from contracts.documents.inputs import Certificate, Signed
 from contracts.documents.page import RIGHT, Layout, Text, Words, paragraphs, wrapped
-from contracts.documents.printing import Renderer
+from contracts.documents.rendering import Renderer
 from contracts.documents.shaping import line, width
 
 ARABIC = "\u0645\u062d\u0645\u062f \u0627\u0644\u0641\u0627\u0631\u0633\u064a"
@@ -113,6 +113,17 @@ def test_a_document_in_latin_letters_opens_no_other_face() -> None:
     document = Renderer().render(draft_of(fixed_deal()), TERMS)
     names = {font["/BaseFont"].partition("+")[2] for font in faces_of(document)}
     assert names == {"FiraGO-Regular", "FiraGO-Bold"}
+
+
+def test_documents_in_plain_english_share_their_faces() -> None:
+    deal = fixed_deal()
+    first, second = (
+        Renderer().render(draft_of(deal.model_copy(update={"conditions": said})), TERMS)
+        for said in ("none", "0ff0 fbx offbeat `fjord` (#~) waffle")
+    )
+    names = [sorted(font["/BaseFont"] for font in faces_of(made)) for made in (first, second)]
+    assert first != second
+    assert names[0] == names[1]
 
 
 def test_arabic_letters_are_joined_and_stand_from_right_to_left() -> None:

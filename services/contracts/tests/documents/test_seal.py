@@ -1,20 +1,26 @@
 """Our seal is found whole or not at all."""
 
+import asyncio
 import hashlib
 import io
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pypdf
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from pyhanko.sign.signers import SimpleSigner
 from services.contracts.tests.conftest import SealFiles, make_deal, make_seal
 from services.contracts.tests.documents.test_contract import TERMS, draft_of
 
 from contracts.documents.inputs import Certificate, Happened, Signed
+from contracts.documents.page import Note
 from contracts.documents.printing import Printer
-from contracts.documents.seal import SealBroken, Sealer
+from contracts.documents.seal import SealBroken
+from contracts.documents.sealing import Sealer, Signer
 
 HASH = "0" * 64
 
@@ -141,4 +147,23 @@ def test_a_seal_over_a_document_that_it_does_not_name_is_refused(
     sealer = Sealer(seal_files.store, seal_files.password, (seal_files.root,))
     facts = {"document_bytes": len(document), "document_sha256": HASH}
     with pytest.raises(SealBroken, match="does not begin with the document"):
-        sealer.check(sealer.seal(document, document, facts))
+        sealer.check(sealer.seal(document, [Note("x")], footer="f", audit=facts))
+
+
+def test_any_key_seals_and_its_message_is_the_one_that_pyhanko_makes(
+    document: bytes, tmp_path: Path
+) -> None:
+    files = make_seal(tmp_path, rsa.generate_private_key(65537, 2048))  # signs the same each time
+    theirs: Any = SimpleSigner.load_pkcs12(  # type: ignore[no-untyped-call]
+        str(files.store), passphrase=files.password.encode()
+    )
+    theirs.embed_roots = False
+    ours = Signer.of(files.store, files.password)
+    digest = hashlib.sha256(document).digest()
+    made, expected = (
+        asyncio.run(signer.async_sign(digest, "sha256", use_pades=True)).dump()
+        for signer in (ours, theirs)
+    )
+    assert made == expected
+    printer = Printer(str(files.store), files.password, str(files.root))
+    assert printer.check(printer.seal(document, certificate_of(document)))

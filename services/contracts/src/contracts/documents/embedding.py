@@ -1,19 +1,22 @@
-"""The faces and pictures of one document: text is drawn by the numbers of its glyphs, and at the
-end just the glyphs that were drawn are embedded, at the weight they were drawn in, with the letters
-they stand for, so that text can be found and copied.
+"""The faces of one document: text is drawn by the numbers of its glyphs, and at the end the glyphs
+that were drawn are embedded, at the weight they were drawn in, with the letters they stand for, so
+that text can be found and copied.
+
+FiraGO is always embedded with all of ASCII and its ligatures: so documents that say nothing else
+have the same subsets, which are made once.
 """
 
+import functools
 import hashlib
 import sys
 from array import array
+from typing import NamedTuple
 
 import uharfbuzz as hb
-from reportlab.pdfbase import pdfdoc
-from reportlab.pdfgen.canvas import Canvas
 
-from contracts.documents.fonts import BOLD, Face, opened, scaled
-from contracts.documents.pictures import PIXELS
-from contracts.documents.shaping import Run, own_width
+from contracts.documents.fonts import ASCII, BOLD, FIRAGO, LIGATURES, Face, opened, scaled
+from contracts.documents.pdf import Pages, dictionary, stream
+from contracts.documents.shaping import line, own
 
 _UNNEEDED = [
     int.from_bytes(tag)
@@ -39,114 +42,138 @@ end
 end"""
 _LETTERS_AT_ONCE = 100
 
+Letters = tuple[tuple[int, str], ...]
+"""Glyphs and the characters that each stands for, where it was drawn first."""
+
 
 class Embedding:
     """Which glyphs a document has drawn."""
 
     def __init__(self) -> None:
-        self._used: dict[Face, tuple[int, dict[int, str]]] = {}
+        self._used: dict[Face, dict[int, str]] = {}
 
-    def draw(self, run: Run, size: float) -> str:
-        """The operators that draw a run, beginning and ending on its baseline."""
-        number, used = self._used.setdefault(run.face, (len(self._used) + 1, {0: ""}))
-        for glyph, text in run.letters.items():
-            used[glyph] = used.get(glyph) or text
-        said = [f"/F{number} {size:g} Tf"]
+    def draw(self, text: str, weight: int, size: float, *, is_reversed: bool) -> str:
+        """The operators that draw a line of text, beginning and ending on its baseline."""
+        operators, letters = _drawn(text, weight, size, is_reversed=is_reversed)
+        for face, further in letters:
+            used = self._used.setdefault(face, {})
+            for glyph, characters in further:
+                used[glyph] = used.get(glyph) or characters
+        return operators
+
+    def finish(self, file: Pages) -> str:
+        """Embed what was drawn; the fonts of the pages' resources."""
+        fonts = {
+            _name(face): _embedded(file, face, tuple(sorted((used | _always(face)).items())))
+            for face, used in self._used.items()
+        }
+        return dictionary(**fonts).decode()
+
+
+def _name(face: Face) -> str:
+    return f"{face.name}-{'Bold' if face.weight == BOLD else 'Regular'}"
+
+
+@functools.cache
+def _always(face: Face) -> dict[int, str]:
+    """What is embedded of a face that anything is drawn in."""
+    known = (*ASCII, *LIGATURES) if face.name == FIRAGO else ()
+    runs = (run for text in known for run in line(text, face.weight, is_reversed=False))
+    return {0: ""} | {glyph: text for run in runs for glyph, text in run.letters.items()}
+
+
+@functools.lru_cache(maxsize=1000)
+def _drawn(
+    text: str, weight: int, size: float, *, is_reversed: bool
+) -> tuple[str, list[tuple[Face, Letters]]]:
+    """The operators, and which letters they show besides those that are always there; most lines
+    of a contract come again in the next.
+    """
+    said, letters = [], []
+    for run in line(text, weight, is_reversed=is_reversed):
+        known = _always(run.face)
+        further = tuple(one for one in run.letters.items() if one[0] not in known)
+        letters.append((run.face, further))
+        said.append(f"/{_name(run.face)} {size:g} Tf")
         for up, operand in run.shown:
             rise = (f"{up * size / 1000:.2f} Ts ", " 0 Ts") if up else ("", "")
             said.append(f"{rise[0]}{operand} TJ{rise[1]}")
-        return " ".join(said)
-
-    def finish(self, canvas: Canvas) -> None:
-        """Embed what was drawn."""
-        document = canvas._doc  # noqa: SLF001 - canvas has no word for fonts of one's own
-        fonts = document.idToObject["BasicFonts"].dict
-        fonts.clear()  # reportlab's own, which nothing is drawn in
-        for face, (number, used) in self._used.items():
-            fonts[f"F{number}"] = _embedded(document, face, used, number)
+    return " ".join(said), letters
 
 
-def embed_picture(canvas: Canvas, jpeg: bytes) -> str:
-    """The name of a picture of `PIXELS` a side, taken over byte for byte."""
-    document = canvas._doc  # noqa: SLF001 - canvas would encode it anew
-    stream = pdfdoc.PDFStream(content=jpeg, filters=[])
-    stream.dictionary.dict |= {
-        "Type": "/XObject",
-        "Subtype": "/Image",
-        "Width": PIXELS,
-        "Height": PIXELS,
-        "ColorSpace": "/DeviceRGB",
-        "BitsPerComponent": 8,
-        "Filter": "/DCTDecode",
-    }
-    name = hashlib.sha256(jpeg).hexdigest()
-    document.Reference(stream, document.getXObjectName(name))
-    return name
-
-
-def _embedded(
-    document: pdfdoc.PDFDocument, face: Face, used: dict[int, str], number: int
-) -> object:
+def _embedded(file: Pages, face: Face, used: Letters) -> str:
     """A composite font of TrueType outlines (ISO 32000-1, 9.7); its codes are glyph numbers."""
-    program, places = _subset(face, set(used))
-    tag = "".join(chr(65 + number // 26**place % 26) for place in range(6))
-    name = f"/{tag}+{face.name}-{'Bold' if face.weight == BOLD else 'Regular'}"
-    font = scaled(face)
-    extents = font.get_font_extents("ltr")
-    up, down = (
-        round(extent * 1000 / font.face.upem) for extent in (extents.ascender, extents.descender)
-    )
-    ordered = sorted(used)
-    numbers = array("H", [places.get(glyph, 0) for glyph in range(ordered[-1] + 1)])
-    if sys.byteorder == "little":
-        numbers.byteswap()
-
-    def made(**entries: object) -> object:
-        return document.Reference(pdfdoc.PDFDictionary(entries))
-
-    def stream(content: bytes, **entries: object) -> object:
-        data = pdfdoc.PDFStream(content=content, filters=[])
-        data.dictionary.dict |= entries
-        return document.Reference(data)
-
-    descriptor = made(
+    made = _made(face, used)
+    name = f"/{made.tag}+{_name(face)}"
+    descriptor = dictionary(
         Type="/FontDescriptor",
         FontName=name,
-        Flags=4,
-        FontBBox=pdfdoc.PDFArray([-1000, down, 3000, up]),
-        ItalicAngle=0,
-        Ascent=up,
-        Descent=down,
-        CapHeight=up,
-        StemV=face.weight // 5,
-        FontFile2=stream(program, Length1=len(program)),
+        Flags="4",
+        FontBBox=f"[-1000 {made.down} 3000 {made.up}]",
+        ItalicAngle="0",
+        Ascent=str(made.up),
+        Descent=str(made.down),
+        CapHeight=str(made.up),
+        StemV=str(face.weight // 5),
+        FontFile2=file.add(made.program),
     )
-    descendant = made(
+    descendant = dictionary(
         Type="/Font",
         Subtype="/CIDFontType2",
         BaseFont=name,
         CIDSystemInfo="<< /Registry (Adobe) /Ordering (Identity) /Supplement 0 >>",
-        FontDescriptor=descriptor,
-        DW=0,
-        W=f"[{' '.join(f'{glyph} [{own_width(face, glyph)}]' for glyph in ordered)}]",
-        CIDToGIDMap=stream(numbers.tobytes()),
+        FontDescriptor=file.add(descriptor),
+        DW="0",
+        W=made.widths,
+        CIDToGIDMap=file.add(made.places),
     )
-    return made(
+    font = dictionary(
         Type="/Font",
         Subtype="/Type0",
         BaseFont=name,
         Encoding="/Identity-H",
-        DescendantFonts=pdfdoc.PDFArray([descendant]),
-        ToUnicode=stream(_letters(used).encode()),
+        DescendantFonts=f"[{file.add(descendant)}]",
+        ToUnicode=file.add(made.letters),
+    )
+    return file.add(font)
+
+
+class _Made(NamedTuple):
+    """What a font consists of, spelt."""
+
+    tag: str
+    """Tells subsets of one face apart."""
+    up: int
+    down: int
+    widths: str
+    program: bytes
+    places: bytes
+    letters: bytes
+
+
+@functools.lru_cache(maxsize=64)
+def _made(face: Face, used: Letters) -> _Made:
+    program, places = _subset(face, {glyph for glyph, _ in used})
+    known, extents = own(face), scaled(face).get_font_extents("ltr")
+    last = used[-1][0]
+    numbers = array("H", [places.get(glyph, 0) for glyph in range(last + 1)])
+    if sys.byteorder == "little":
+        numbers.byteswap()
+    return _Made(
+        tag="".join(chr(65 + byte % 26) for byte in hashlib.sha256(program).digest()[:6]),
+        up=extents.ascender,
+        down=extents.descender,
+        widths=f"[{' '.join(f'{glyph} [{known[glyph][1]}]' for glyph, _ in used)}]",
+        program=stream(program, Length1=str(len(program))),
+        places=stream(numbers.tobytes()),
+        letters=stream(_letters(used).encode()),
     )
 
 
-def _letters(used: dict[int, str]) -> str:
+def _letters(used: Letters) -> str:
     """The CMap from glyphs to the characters they stand for."""
     pairs = [
-        f"<{glyph:04X}> <{text.encode('utf-16-be').hex().upper()}>"
-        for glyph, text in sorted(used.items())
-        if text
+        f"<{glyph:04X}> <{text.encode('utf-16-be').hex().upper()}>" for glyph, text in used if text
     ]
     blocks = []
     for first in range(0, len(pairs), _LETTERS_AT_ONCE):

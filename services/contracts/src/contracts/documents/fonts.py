@@ -13,10 +13,13 @@ import regex
 import uharfbuzz as hb
 
 REGULAR, BOLD = 400, 700
+ASCII = "".join(map(chr, range(0x20, 0x7F)))
+LIGATURES = ("ff", "fi", "fj", "fl", "ffi", "ffj", "ffl", "fb", "ffb")
+"""FiraGO has glyphs of their own for all of both, the last ones for an f before an ascender."""
 
 _NOTO = files("manimgx_fonts")
 _EAST_ASIA = files("justmytype_intl_cjk") / "fonts" / "ofl"
-_FIRAGO = "FiraGO"
+FIRAGO = "FiraGO"
 _EMOJI = "NotoEmoji"
 _KOREAN = "NotoSansKR"
 _JAPANESE = "NotoSansJP"
@@ -41,6 +44,9 @@ _SPACES = {"\t": "    ", "\u00a0": " ", "\u202f": " "}
 _SPACES |= dict.fromkeys(("\r\n", "\r", "\u2028", "\u2029"), "\n")
 _INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 """Controls, direction overrides, zero-width marks and unassigned: what a reader could not see."""
+_CLUSTER = regex.compile(r"\X")
+_KANA = regex.compile(r"[\p{Hiragana}\p{Katakana}]")
+_HANGUL = regex.compile(r"\p{Hangul}")
 _IGNORED = regex.compile(r"\p{Default_Ignorable_Code_Point}")
 _JOINED = regex.compile(r"[\p{Arabic}\p{Syriac}\p{InSC=Virama}\p{InSC=Invisible_Stacker}]\p{M}*")
 """After these a zero-width (non-)joiner is spelling."""
@@ -63,15 +69,16 @@ class Face(NamedTuple):
 @functools.cache
 def opened(name: str, weight: int) -> hb.Face:
     """The file of a face, read as it is needed; one file of Noto holds all weights."""
-    if name == _FIRAGO:
+    if name == FIRAGO:
         return hb.Face(hb.Blob(pymupdf_fonts.fontbuffers["figbo" if weight == BOLD else "figo"]()))
     return hb.Face(hb.Blob.from_file_path(str(_FALLBACKS[name])))
 
 
 @functools.cache
 def scaled(face: Face) -> hb.Font:
-    """The face at its weight, in its own units."""
+    """The face at its weight, in thousandths of the size of the text."""
     font = hb.Font(opened(*face))
+    font.scale = (1000, 1000)
     font.set_variations({"wght": face.weight})
     return font
 
@@ -83,7 +90,7 @@ def _characters(name: str) -> frozenset[int]:
 
 def clusters(text: str) -> list[str]:
     """What people take for one character each: a letter with its marks, an emoji sequence."""
-    return list(text) if text.isascii() else regex.findall(r"\X", text)
+    return list(text) if text.isascii() else _CLUSTER.findall(text)
 
 
 @functools.lru_cache(maxsize=20_000)
@@ -91,15 +98,15 @@ def face_of(cluster: str, text_is: str | None) -> str | None:
     """The face that has all of a cluster; `text_is`: the face for Han characters around it."""
     needed = {ord(character) for character in cluster if not _IGNORED.match(character)}
     first = [_EMOJI] if _PICTURE.match(cluster) else []
-    names = [*first, _FIRAGO, *([text_is] if text_is else []), *_FALLBACKS]
+    names = [*first, FIRAGO, *([text_is] if text_is else []), *_FALLBACKS]
     return next((name for name in names if needed <= _characters(name)), None)
 
 
 def east_asian(text: str) -> str | None:
     """Whose forms of Han characters a text is written in, if it shows."""
-    if regex.search(r"[\p{Hiragana}\p{Katakana}]", text):
+    if _KANA.search(text):
         return _JAPANESE
-    return _KOREAN if regex.search(r"\p{Hangul}", text) else None
+    return _KOREAN if _HANGUL.search(text) else None
 
 
 def visible(text: str) -> str:

@@ -1,5 +1,6 @@
 """The parts documents are laid out of, and how they fall onto A4 pages."""
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -228,7 +229,7 @@ class Layout:
         for number, (role, name) in enumerate(parties):
             left = LEFT + number * column
             self._put(Line(left, left + column - 24, self.y + 12, INK, 0.7))
-            first = next(wrapped(next(paragraphs(name)), BOLD, 9.5, column - 24))
+            first = wrapped(next(paragraphs(name)), BOLD, 9.5, column - 24)[0]
             self._put(Words(left, self.y, first, BOLD, 9.5, INK, is_right_to_left(first)))
             self._put(Words(left, self.y - 12, role, REGULAR, 8.5, GREY))
         self.y -= 30
@@ -247,8 +248,13 @@ def paragraphs(text: Said) -> Iterator[str]:
     yield from LEFT_TO_RIGHT.join(map(visible, parts)).split("\n")
 
 
-def wrapped(paragraph: str, weight: int, size: float, space: float) -> Iterator[str]:
+@functools.lru_cache(maxsize=500)
+def wrapped(paragraph: str, weight: int, size: float, space: float) -> tuple[str, ...]:
     """The lines it fills; a word wider than the space is broken where it must be."""
+    return tuple(_wrapped(paragraph, weight, size, space))
+
+
+def _wrapped(paragraph: str, weight: int, size: float, space: float) -> Iterator[str]:
     line, used = "", 0.0
     for word in _WORD.findall(paragraph) or [""]:
         wide = width(word.rstrip(), weight, size)

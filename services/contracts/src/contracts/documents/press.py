@@ -7,6 +7,7 @@ no longer than its parent: when the pipe closes, it ends.
 
 import asyncio
 import contextlib
+import gc
 import os
 import pickle
 import struct
@@ -143,20 +144,26 @@ def _frame(value: Any) -> bytes:
     return _LENGTH.pack(len(body)) + body
 
 
-def _tasks(sealing: tuple[str, ...]) -> dict[str, Callable[..., Any]]:
-    # Imported here: only the press itself pays for the PDF libraries.
-    from contracts.documents.printing import Printer, Renderer  # noqa: PLC0415
-
+def _tasks(
+    sealing: tuple[str, ...],
+) -> tuple[dict[str, Callable[..., Any]], tuple[type[Exception], ...]]:
+    """What it does, and the errors that say that a seal does not hold."""
+    # Imported here: only the press itself pays for the PDF libraries, and fewer serve to render.
     if not sealing:
+        from contracts.documents.rendering import Renderer  # noqa: PLC0415
+
         renderer = Renderer()
-        return {"render": renderer.render, "remake": renderer.remake}
+        return {"render": renderer.render, "remake": renderer.remake}, ()
+    from contracts.documents.printing import Printer  # noqa: PLC0415
+    from contracts.documents.seal import SealBroken  # noqa: PLC0415
+
     printer = Printer(*sealing)
     return {
         "render": printer.render,
         "remake": printer.remake,
         "seal": printer.seal,
         "check": printer.check,
-    }
+    }, (SealBroken,)
 
 
 def _serve() -> None:
@@ -170,14 +177,13 @@ def _serve() -> None:
             sys.exit(0)
         return pickle.loads(inward.read(_LENGTH.unpack(head)[0]))  # noqa: S301 - our parent's
 
-    tasks = _tasks(read())
-    from contracts.documents.seal import SealBroken  # noqa: PLC0415 - as above
-
+    tasks, seal_broken = _tasks(read())
+    gc.freeze()  # the libraries stay as long as the process; no task waits while they are searched
     while True:
         name, arguments = read()
         try:
             answer: Answer = ("done", tasks[name](*arguments))
-        except SealBroken as broken:
+        except seal_broken as broken:
             answer = ("broken", str(broken))
         except Exception as error:  # noqa: BLE001 - the parent decides what it means
             answer = ("failed", f"{type(error).__name__}: {error}")

@@ -1,29 +1,12 @@
-"""What the press can do; pure computation on bytes."""
+"""What the press can do with the key to seal; pure computation on bytes."""
 
 from pathlib import Path
 from typing import Any
 
-from contracts.documents import certificate, contract, paint, pictures, template
-from contracts.documents.inputs import Certificate, Draft
-from contracts.documents.seal import Sealer
-
-
-class Renderer:
-    """Needs no key."""
-
-    def render(self, draft: dict[str, Any], terms: dict[str, Any]) -> bytes:
-        """The document to sign; the same input makes the same bytes."""
-        frozen, words = Draft.model_validate(draft), template.read(terms)
-        return paint.paint(
-            contract.blocks(frozen, words),
-            footer=f"Contract {frozen.contract_id}  \u00b7  template {words.version}",
-            title=f"Contract {frozen.contract_id}",
-            subject=f"SHA-256 of the terms {contract.terms_sha256(frozen)}",
-        )
-
-    def remake(self, data: bytes) -> bytes:
-        """A picture from outside as it may go into a document."""
-        return pictures.remade(data)
+from contracts.documents import certificate
+from contracts.documents.inputs import Certificate
+from contracts.documents.rendering import Renderer
+from contracts.documents.sealing import Sealer
 
 
 class Printer(Renderer):
@@ -41,14 +24,12 @@ class Printer(Renderer):
     def seal(self, document: bytes, facts: dict[str, Any]) -> bytes:
         """The document with its certificate of signatures, sealed; the seal has been checked."""
         signed = Certificate.model_validate(facts)
-        pages = paint.paint(
+        sealed = self._sealer.seal(
+            document,
             certificate.blocks(signed, document_bytes=len(document)),
             footer=f"Certificate of contract {signed.contract_id}",
-            title="Certificate of Signatures",
-            subject=signed.document_sha256,
+            audit=certificate.audit(signed, document_bytes=len(document)),
         )
-        audit = certificate.audit(signed, document_bytes=len(document))
-        sealed = self._sealer.seal(document, pages, audit)
         self._sealer.check(sealed)
         return sealed
 

@@ -1,44 +1,29 @@
-"""The platform's seal: a PAdES certification over the signed document, its certificate of
-signatures and `audit.json`.
-
-A sealed file begins with the signed document, byte for byte; all else is one incremental update
-behind it. So the hash that the parties signed can be checked again for ever, and a sealed file
-tells which document it belongs to.
-"""
+"""Whether a file carries the platform's seal, unharmed and over all of it."""
 
 import contextlib
 import hashlib
 import io
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from asn1crypto import cms, pem, x509
-from pyhanko.pdf_utils.embed import EmbeddedFileObject, FileSpec, embed_file
-from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
+from asn1crypto.core import Asn1Value
 from pyhanko.pdf_utils.reader import PdfFileReader
-from pyhanko.pdf_utils.writer import PageObject
-from pyhanko.sign.fields import MDPPerm, SigSeedSubFilter
-from pyhanko.sign.signers import PdfSignatureMetadata, PdfSigner, SimpleSigner
-from pyhanko.sign.timestamps import HTTPTimeStamper
 from pyhanko.sign.validation import validate_pdf_signature
 from pyhanko.sign.validation.pdf_embedded import EmbeddedPdfSignature
 from pyhanko.sign.validation.status import PdfSignatureStatus, SignatureCoverageLevel
 from pyhanko_certvalidator import ValidationContext
 
+from contracts.documents import message
+
 FIELD = "PlatformSeal"
 AUDIT = "audit.json"
-SEAL_CHARACTERS, TIMESTAMP_CHARACTERS = 4_096, 32_768
-"""Place for the seal besides its certificates, and for its timestamp, in hexadecimal: found out by
-pyHanko it would cost a second signature, and each character is read again when it is checked.
-"""
-TSA_WITHIN_SECONDS = 10
 RANGES_TRIED = 3
 """A file may claim many seals; ours has one."""
+_END, _END_WITHIN_BYTES = b"%%EOF", 1024
 _MARKS = (FIELD.encode(), b"Bloxtr8 contracts", b"SHA-256 of the terms")
 """Each of our documents has two at least: a changed byte can spoil one only."""
 _RANGE = re.compile(rb"/ByteRange\s*\[\s*0\s+\d{1,9}\s+(\d{1,9})\s+(\d{1,9})\s*\]")
@@ -48,83 +33,6 @@ class SealBroken(Exception):
     """The file does not carry our seal unharmed; says why, for people."""
 
 
-@dataclass(frozen=True)
-class Sealer:
-    """Seals and checks with one key and the authority above it."""
-
-    pkcs12_file: Path
-    password: str
-    root_files: tuple[Path, ...]
-    """The seal's authority, then the timestamps' where there are any."""
-    tsa_url: str = ""
-    """Who timestamps seals (RFC 3161); nobody when empty."""
-
-    @cached_property
-    def _signer(self) -> PdfSigner:
-        signer = SimpleSigner.load_pkcs12(  # type: ignore[no-untyped-call]
-            str(self.pkcs12_file), passphrase=self.password.encode()
-        )
-        if signer is None:
-            raise ValueError(f"{self.pkcs12_file} holds no key that its password opens.")
-        signer.embed_roots = False  # the seal would not cover it
-        meta = PdfSignatureMetadata(
-            field_name=FIELD,
-            md_algorithm="sha256",
-            subfilter=SigSeedSubFilter.PADES,
-            certify=True,
-            docmdp_permissions=MDPPerm.NO_CHANGES,
-            reason="Both parties have signed this contract electronically.",
-        )
-        if not self.tsa_url:
-            return PdfSigner(meta, signer)
-        clock = HTTPTimeStamper(self.tsa_url, timeout=TSA_WITHIN_SECONDS)
-        return PdfSigner(meta, signer, timestamper=clock)
-
-    @cached_property
-    def _room(self) -> int:
-        signer = self._signer.signer
-        carried = [signer.signing_cert, *signer.cert_registry]
-        room = SEAL_CHARACTERS + 2 * sum(len(one.dump()) for one in carried)
-        return room + (TIMESTAMP_CHARACTERS if self.tsa_url else 0)
-
-    @cached_property
-    def _roots(self) -> list[x509.Certificate]:
-        return [certificate_of(file) for file in self.root_files]
-
-    def seal(self, document: bytes, certificate: bytes, audit: dict[str, Any]) -> bytes:
-        """The document with the certificate's pages and `audit.json` appended, sealed.
-
-        Args:
-            document: the PDF that was signed.
-            certificate: the PDF whose pages are appended.
-            audit: names the document as `document_sha256` and `document_bytes`.
-        """
-        writer = IncrementalPdfFileWriter(io.BytesIO(document))
-        for kid in PdfFileReader(io.BytesIO(certificate)).root["/Pages"]["/Kids"]:
-            page = kid.get_object()
-            contents = writer.add_object(writer.import_object(page["/Contents"]))
-            resources = writer.import_object(page["/Resources"])
-            box = [float(corner) for corner in page["/MediaBox"]]
-            added = PageObject(contents, box, resources)  # type: ignore[no-untyped-call]
-            writer.insert_page(added)  # type: ignore[no-untyped-call]
-        facts = json.dumps(audit, indent=2, ensure_ascii=False).encode()
-        attached = EmbeddedFileObject.from_file_data(writer, facts, mime_type="application/json")
-        embed_file(
-            writer,
-            FileSpec(AUDIT, file_name=AUDIT, embedded_data=attached, description="Audit trail"),
-        )
-        sealed: bytes = self._signer.sign_pdf(writer, bytes_reserved=self._room).getvalue()
-        return sealed
-
-    def check(self, sealed: bytes) -> dict[str, Any]:
-        """The `audit.json` of a file that carries our seal unharmed.
-
-        Raises:
-            SealBroken: it is no PDF, not sealed by us, altered, or has something appended.
-        """
-        return check(sealed, self._roots)
-
-
 def certificate_of(file: Path) -> x509.Certificate:
     """The certificate in a PEM or DER file."""
     data = file.read_bytes()
@@ -132,11 +40,17 @@ def certificate_of(file: Path) -> x509.Certificate:
 
 
 def check(sealed: bytes, roots: Sequence[x509.Certificate]) -> dict[str, Any]:
-    """As `Sealer.check`, with the authorities' certificates alone.
+    """The `audit.json` of a file that carries our seal unharmed.
+
+    Args:
+        sealed: the whole file.
+        roots: the seal's authority, then the timestamps' where there are any.
 
     Raises:
         SealBroken: it is no PDF, not sealed by us, altered, or has something appended.
     """
+    if _END not in sealed[-_END_WITHIN_BYTES:]:  # the reader would look for it byte by byte
+        raise SealBroken("The file cannot be read: it does not end as a PDF does.")
     try:
         reader = PdfFileReader(io.BytesIO(sealed))
         signature = _only_seal(reader)
@@ -207,38 +121,28 @@ def _check_place(sealed: bytes, signature: EmbeddedPdfSignature) -> None:
     """
     _, start, end, _ = (int(number) for number in signature.byte_range)
     signer = signature.signer_info
-    message = cms.ContentInfo(
-        {
-            "content_type": "signed_data",
-            "content": {
-                "version": "v1",
-                "digest_algorithms": [{"algorithm": "sha256"}],
-                "encap_content_info": {"content_type": "data"},
-                "certificates": signature.signed_data["certificates"],
-                "signer_infos": [
-                    {
-                        "version": "v1",
-                        "sid": signer["sid"],
-                        "digest_algorithm": {"algorithm": "sha256"},
-                        "signature_algorithm": signer["signature_algorithm"],
-                        "signed_attrs": signer["signed_attrs"],
-                        "signature": signer["signature"],
-                        **_timestamp(signer),
-                    }
-                ],
-            },
-        }
-    ).dump()
-    spelt = message.hex().upper().encode().ljust(end - start - 2, b"0")
-    if sealed[start:end] != b"<" + spelt + b">":
+    spelt = message.spelt(
+        certificates=_each(signature.signed_data["certificates"]),
+        sid=signer["sid"].dump(),
+        algorithm=signer["signature_algorithm"].dump(),
+        signed=_each(signer["signed_attrs"]),
+        signature=signer["signature"].native,
+        unsigned=_timestamp(signer),
+    )
+    expected = spelt.hex().upper().encode().ljust(end - start - 2, b"0")
+    if sealed[start:end] != b"<" + expected + b">":
         raise SealBroken("In the place of the seal stands something else.")
 
 
-def _timestamp(signer: cms.SignerInfo) -> dict[str, Any]:
+def _timestamp(signer: cms.SignerInfo) -> list[bytes]:
     """The one unsigned attribute that may be there; who made it has been checked."""
     unsigned = signer["unsigned_attrs"]
     kinds = [(attribute["type"].native, len(attribute["values"])) for attribute in unsigned]
-    return {"unsigned_attrs": unsigned} if kinds == [("signature_time_stamp_token", 1)] else {}
+    return _each(unsigned) if kinds == [("signature_time_stamp_token", 1)] else []
+
+
+def _each(parts: Iterable[Asn1Value]) -> list[bytes]:
+    return [part.dump() for part in parts]
 
 
 def _attached(reader: PdfFileReader) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import functools
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ import uharfbuzz as hb
 from bidi import algorithm
 from bidi.mirror import MIRRORED
 
-from contracts.documents.fonts import Face, clusters, east_asian, face_of, scaled
+from contracts.documents.fonts import FIRAGO, Face, clusters, east_asian, face_of, scaled
 
 LEFT_TO_RIGHT = "\u200e"
 """Put between words of the document and words of a user, so that neither reorders the other."""
@@ -25,7 +25,7 @@ class Run:
     """Glyphs of one face, in thousandths of the size of the text."""
 
     face: Face
-    width: float
+    width: int
     shown: tuple[tuple[int, str], ...]
     """How far above the line, and the operand of `TJ` that shows glyphs there."""
     letters: dict[int, str]
@@ -44,18 +44,13 @@ def is_right_to_left(text: str) -> bool:
 @functools.lru_cache(maxsize=20_000)
 def width(text: str, weight: int, size: float) -> float:
     """In points; the words of clauses come again in every contract."""
-    return sum(run.width for run in shaped(text, weight, is_reversed=False)) * size / 1000
+    return sum(run.width for run in line(text, weight, is_reversed=False)) * size / 1000
 
 
-@functools.lru_cache(maxsize=1000)
+@functools.lru_cache(maxsize=200)
 def line(text: str, weight: int, *, is_reversed: bool) -> tuple[Run, ...]:
-    """What stands on a line, from left to right."""
-    return tuple(shaped(text, weight, is_reversed=is_reversed))
-
-
-def shaped(text: str, weight: int, *, is_reversed: bool) -> Iterator[Run]:
-    for part in _ordered(_parts(text, is_reversed=is_reversed)):
-        yield _shape(part, weight)
+    """What stands on a line, from left to right; short texts are asked for their width as well."""
+    return tuple(_shape(part, weight) for part in _ordered(_parts(text, is_reversed=is_reversed)))
 
 
 class _Part(NamedTuple):
@@ -67,7 +62,9 @@ class _Part(NamedTuple):
 
 
 def _parts(text: str, *, is_reversed: bool) -> list[_Part]:
-    script, text_is = "", None if text.isascii() else east_asian(text)
+    if not is_reversed and (plain := text.replace(LEFT_TO_RIGHT, "")).isascii():
+        return [_Part(plain, FIRAGO, 0)] if plain else []
+    script, text_is = "", east_asian(text)
     pieces = clusters(text)
     levels = _levels(pieces, is_reversed=is_reversed)
     found = []
@@ -153,43 +150,45 @@ def _shape(part: _Part, weight: int) -> Run:
     buffer.direction = "rtl" if part.level % 2 else "ltr"
     buffer.language = "en"
     hb.shape(font, buffer)
-    unit = 1000 / font.face.upem
-    infos, positions = buffer.glyph_infos, buffer.glyph_positions
+    infos, places = buffer.glyph_infos, buffer.glyph_positions
     starts = [*sorted({info.cluster for info in infos}), len(part.text)]
     texts = {start: part.text[start:end] for start, end in pairwise(starts)}
     letters: dict[int, str] = {}
     for info in infos:
         text = texts.pop(info.cluster, "")
         letters[info.codepoint] = letters.get(info.codepoint) or text
-    placed = [
-        (
-            round(place.y_offset * unit),
-            info.codepoint,
-            round(place.x_offset * unit),
-            round(place.x_advance * unit),
-        )
-        for info, place in zip(infos, positions, strict=True)
-    ]
+    placed = zip((info.codepoint for info in infos), places, strict=True)
     shown = tuple(
-        (up, _operand(face, [glyph[1:] for glyph in glyphs]))
-        for up, glyphs in groupby(placed, lambda glyph: glyph[0])
+        (up, _operand(face, glyphs))
+        for up, glyphs in groupby(placed, lambda glyph: glyph[1].y_offset)
     )
-    return Run(face, sum(place.x_advance for place in positions) * unit, shown, letters)
+    return Run(face, sum(place.x_advance for place in places), shown, letters)
 
 
-def _operand(face: Face, glyphs: list[tuple[int, int, int]]) -> str:
+def _operand(face: Face, glyphs: Iterable[tuple[int, hb.GlyphPosition]]) -> str:
     """`[<0001>12<0002>]`: numbers in between move to the left."""
-    operand, left = "<", 0
-    for glyph, right, advance in glyphs:
-        if left - right:
-            operand += f">{left - right}<"
-        operand += f"{glyph:04X}"
-        left = right + own_width(face, glyph) - advance
-    return f"[{operand}>{left or ''}]".replace("<>", "")
+    said, left, known = [], 0, own(face)
+    for glyph, place in glyphs:
+        code, advance = known[glyph]
+        right = place.x_offset
+        if left != right:
+            said.append(f">{left - right}<")
+        said.append(code)
+        left = right + advance - place.x_advance
+    return f"[<{''.join(said)}>{left or ''}]".replace("<>", "")
 
 
-@functools.lru_cache(maxsize=20_000)
-def own_width(face: Face, glyph: int) -> int:
-    """What a glyph advances by if nothing is said."""
-    font = scaled(face)
-    return round(int(font.get_glyph_h_advance(glyph)) * 1000 / int(font.face.upem))
+class _Own(dict[int, tuple[str, int]]):
+    def __init__(self, face: Face) -> None:
+        super().__init__()
+        self._font = scaled(face)
+
+    def __missing__(self, glyph: int) -> tuple[str, int]:
+        self[glyph] = (f"{glyph:04X}", self._font.get_glyph_h_advance(glyph))
+        return self[glyph]
+
+
+@functools.cache
+def own(face: Face) -> Mapping[int, tuple[str, int]]:
+    """Of each glyph: its number as it is shown by, and what it advances by if nothing is said."""
+    return _Own(face)
