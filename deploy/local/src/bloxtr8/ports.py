@@ -33,18 +33,42 @@ _FREE_RANGE = range(12_000, 22_000)
 """Neither these nor the ports SeaweedFS opens above them are given to outgoing connections."""
 
 
+_BLOCK_PORTS = 2 * len(DEFAULT_PORTS)
+_reserved: list[socket.socket] = []
+"""One a block of ports of ours; whoever looks for free ones passes it over until we have ended."""
+
+
 def free_ports() -> dict[str, int]:
-    """A port for every name that is free now and no stack's default."""
-    taken = set(DEFAULT_PORTS.values())
-    candidates = iter(random.sample(_FREE_RANGE, len(_FREE_RANGE)))
-    return {
-        name: next(
+    """A port for every name that is free now, no stack's default, and no other stack's for as long
+    as this process lives: a part may be started minutes from now.
+
+    Raises:
+        Misused: there are not so many.
+    """
+    starts = range(_FREE_RANGE.start, _FREE_RANGE.stop - _BLOCK_PORTS, _BLOCK_PORTS)
+    for start in random.sample(starts, len(starts)):
+        found = [
             port
-            for port in candidates
-            if port not in taken and is_free(port) and is_free(port + GRPC_OFFSET)
-        )
-        for name in DEFAULT_PORTS
-    }
+            for port in range(start, start + _BLOCK_PORTS)
+            if port not in DEFAULT_PORTS.values() and is_free(port) and is_free(port + GRPC_OFFSET)
+        ]
+        if len(found) >= len(DEFAULT_PORTS) and _reserve(start):
+            return dict(zip(DEFAULT_PORTS, found, strict=False))
+    raise Misused(f"No {len(DEFAULT_PORTS)} free ports in {_FREE_RANGE}. Stop other stacks.")
+
+
+def _reserve(start: int) -> bool:
+    """A block is whose process has the datagram port of its first number, which nothing else is
+    used for.
+    """
+    mark = socket.socket(type=socket.SOCK_DGRAM)
+    try:
+        mark.bind(("127.0.0.1", start))
+    except OSError:
+        mark.close()
+        return False
+    _reserved.append(mark)
+    return True
 
 
 def is_free(port: int) -> bool:
