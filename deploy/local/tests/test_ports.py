@@ -11,7 +11,7 @@ _CHOOSE = "import json; from bloxtr8.ports import free_ports; print(json.dumps(f
 
 def test_ports_belong_to_one_stack_though_nobody_listens_yet() -> None:
     mine = [free_ports() for _ in range(20)]
-    told = subprocess.run(  # noqa: S603
+    told = subprocess.run(
         [sys.executable, "-c", _CHOOSE], capture_output=True, text=True, check=True
     )
     chosen = [*mine, json.loads(told.stdout)]
