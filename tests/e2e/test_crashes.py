@@ -2,11 +2,7 @@
 
 import asyncio
 import json
-import os
 import signal
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import asyncpg
@@ -24,24 +20,6 @@ RELAY_POINTS = [
     "relay.after_send_before_ack",
     "relay.after_ack_before_mark",
 ]
-
-
-@contextmanager
-def worker_of_its_own(
-    stack: Stack, process: str, log: Path, **changes: str
-) -> Iterator[subprocess.Popen[bytes]]:
-    """A second process of this kind, ended with the block."""
-    environment = {**os.environ, **stack.env(process), **changes}
-    with (
-        log.open("wb") as output,
-        subprocess.Popen(
-            stack.argv(process), env=environment, stdout=output, stderr=output
-        ) as worker,
-    ):
-        try:
-            yield worker
-        finally:
-            worker.kill()
 
 
 async def fetch(stack: Stack, service: str, query: str, *values: object) -> list[asyncpg.Record]:
@@ -81,8 +59,8 @@ async def test_a_creation_survives_a_kill(
     stack.stop("contracts.worker")
     try:
         await trade.accept()
-        with worker_of_its_own(
-            stack, "contracts.worker", tmp_path / "worker.log", CONTRACTS_CRASH_AT=point
+        with stack.another(
+            "contracts.worker", tmp_path / "worker.log", CONTRACTS_CRASH_AT=point
         ) as doomed:
             died = await asyncio.to_thread(doomed.wait, 40)
         assert died == -signal.SIGKILL, (tmp_path / "worker.log").read_text()
@@ -109,8 +87,8 @@ async def test_an_execution_survives_a_kill(
     stack.stop("contracts.worker")
     try:
         await trade.sign()
-        with worker_of_its_own(
-            stack, "contracts.worker", tmp_path / "worker.log", CONTRACTS_CRASH_AT=point
+        with stack.another(
+            "contracts.worker", tmp_path / "worker.log", CONTRACTS_CRASH_AT=point
         ) as doomed:
             died = await asyncio.to_thread(doomed.wait, 40)
         assert died == -signal.SIGKILL, (tmp_path / "worker.log").read_text()
@@ -126,7 +104,7 @@ async def test_one_signed_fact_delivered_twenty_times_to_two_workers_is_executed
 ) -> None:
     await trade.go(trade.agreement)
     await trade.draw_up()
-    with worker_of_its_own(stack, "contracts.worker", tmp_path / "second.log"):
+    with stack.another("contracts.worker", tmp_path / "second.log"):
         await trade.sign()
         [signed] = await fetch(
             stack,

@@ -2,11 +2,15 @@
 
 import hashlib
 import json
+from datetime import datetime, timedelta
+from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import asyncpg
 import httpx
 import pytest
+from pypdf import PdfReader
 
 from bloxtr8.trade import Trade
 from bloxtr8.trader import Refused, Trader
@@ -70,6 +74,36 @@ async def test_the_whole_trade_shares_one_correlation_id(stack: Stack, trade: Tr
             assert all(e["published_at"] for e in await outbox_of(stack, service, root))
 
     await eventually(all_are_published, within_seconds=10)
+
+
+async def test_a_trade_ends_on_the_terms_of_its_acceptance(
+    stack: Stack, trade: Trade, tmp_path: Path
+) -> None:
+    await trade.go(trade.agreement)
+    stack.stop("listings.api", "listings.worker")
+    dearer = {"LISTINGS_FEE_BASIS_POINTS": "900", "LISTINGS_AUTO_RELEASE_SECONDS": "60"}
+    with (
+        stack.another("listings.api", tmp_path / "api.log", **dearer),
+        stack.another("listings.worker", tmp_path / "worker.log", **dearer),
+    ):
+        for process in ("listings.api", "listings.worker"):
+            stack.wait_ready(process)
+        await trade.go(trade.execution, trade.settlement)
+        later = Trade(trade.seller, trade.buyer, stack.simulators_url)
+        await later.go(later.agreement, later.execution)
+    stack.start("listings.api", "listings.worker")
+
+    assert (trade.escrow["fee"], trade.escrow["payout"]) == (11_250, 438_750)
+    assert (later.escrow["fee"], later.escrow["payout"]) == (40_500, 409_500)
+    paid = [e["amount"] for e in trade.ledger if e["account"] == "platform:fees"]
+    assert paid == [11_250]
+    escrow = await trade.buyer.call("GET", trade.escrow_path)
+    waited = datetime.fromisoformat(escrow["release_by"]) - datetime.fromisoformat(
+        escrow["delivered_at"]
+    )
+    assert round(waited / timedelta(days=1), 3) == 7
+    text = "".join(page.extract_text() for page in PdfReader(BytesIO(trade.document)).pages)
+    assert ("2.50 %" in text, "9.00 %" in text) == (True, False)
 
 
 async def test_a_stranger_finds_nothing_of_the_trade(trade: Trade, stranger: Trader) -> None:

@@ -187,6 +187,23 @@ class Stack:
     def argv(self, process: str) -> list[str]:
         return list(self._said["processes"][process]["argv"])
 
+    @contextlib.contextmanager
+    def another(self, process: str, log: Path, **changes: str) -> Iterator[subprocess.Popen[bytes]]:
+        """A second process of this kind with some settings changed, ended with the block."""
+        with (
+            log.open("wb") as output,
+            subprocess.Popen(  # noqa: S603 - our own command
+                self.argv(process),
+                env={**os.environ, **self.env(process), **changes},
+                stdout=output,
+                stderr=output,
+            ) as other,
+        ):
+            try:
+                yield other
+            finally:
+                other.kill()
+
     @property
     def gateway_url(self) -> str:
         return str(self._said["gateway_url"])
