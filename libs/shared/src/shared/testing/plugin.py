@@ -1,11 +1,9 @@
 """One stack a test run, started when the first test needs it and only as much as is needed."""
 
-import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 import structlog
-import uvloop
 
 from shared.testing.stack import Stack
 
@@ -20,11 +18,6 @@ def pytest_configure() -> None:
             structlog.processors.KeyValueRenderer(),
         ]
     )
-
-
-def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Tests run in the event loop that the services run in."""
-    return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture(scope="session")
