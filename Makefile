@@ -1,6 +1,6 @@
 # Needs Python 3.11 or newer and make; everything else is fetched into .venv, checked by hash.
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status logs test soak check bench fmt migrate lock
+.PHONY: help demo up down status logs test test-stories test-escrow test-others soak check bench fmt migrate lock
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
@@ -38,13 +38,21 @@ logs: $(READY) ## follow the logs of the stack, or of one process: NAME=...
 migrate: $(READY) ## bring the schemas of the running stack to the newest revision
 	@$(BIN)/bloxtr8 migrate
 
-# Stories and stacks mostly wait and services' own tests mostly compute, so the two go side by side,
-# each with a stack of its own; the stories' report is shown when both are done.
+# Three parts side by side, each with a stack of its own: two cores are busy until the end, as the
+# stories often wait and the others compute. A part's report is shown when the part is done; make
+# fails when one fails or is killed, and Ctrl-C ends all.
 test: $(READY) ## run every test, against stacks of their own
-	@stories=$$(mktemp); \
-	$(BIN)/pytest tests deploy > $$stories 2>&1 & waiting=$$!; \
-	$(BIN)/pytest libs services; code=$$?; \
-	wait $$waiting || code=1; cat $$stories; rm -f $$stories; exit $$code
+	@$(MAKE) --jobs=3 --keep-going $(filter --output-sync,$(.FEATURES:%=--%)) \
+		test-stories test-escrow test-others
+
+test-stories:
+	@$(BIN)/pytest tests/e2e
+
+test-escrow:
+	@$(BIN)/pytest services/escrow deploy tests --ignore=tests/e2e
+
+test-others:
+	@$(BIN)/pytest libs services --ignore=services/escrow
 
 soak: $(READY) ## play RUNS=1000 trades' chaos from SEED=1 with workers that are killed
 	@$(BIN)/python -m tests.chaos.soak

@@ -70,9 +70,8 @@ def collector() -> Iterator[Collector]:
 def traced(stack: Stack, collector: Collector, tmp_path: Path) -> Iterator[None]:
     """The three processes a signature passes through, exporting their spans."""
     with ExitStack() as running:
-        for process in TRACED:
-            stack.stop(process)
-            running.callback(stack.start, process)
+        stack.stop(*TRACED)
+        running.callback(stack.start, *TRACED)
         for process in TRACED:
             variable = f"{process.partition('.')[0].upper()}_OTLP_ENDPOINT"
             log = running.enter_context((tmp_path / f"{process}.log").open("wb"))
@@ -84,6 +83,7 @@ def traced(stack: Stack, collector: Collector, tmp_path: Path) -> Iterator[None]
             )
             running.callback(child.wait)
             running.callback(child.terminate)
+        for process in TRACED:
             stack.wait_ready(process)
         yield
 

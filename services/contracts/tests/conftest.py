@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import NameOID
+from fastapi import FastAPI
 from pyhanko.pdf_utils.reader import PdfFileReader
 from pyhanko.sign.diff_analysis import ModificationLevel
 from pyhanko.sign.validation import validate_pdf_signature
@@ -367,12 +368,15 @@ def issuer() -> TestIssuer:
     return TestIssuer(PUBLIC_URL)
 
 
+@pytest.fixture(scope="session")
+def app(server: Database, settings: Settings, issuer: TestIssuer) -> FastAPI:
+    """The api; what it keeps between requests is in the database and in S3."""
+    return create_app(settings, server.sessions, issuer.key_source())
+
+
 @pytest.fixture
-async def http(
-    database: Database, settings: Settings, issuer: TestIssuer
-) -> AsyncIterator[httpx.AsyncClient]:
+async def http(database: Database, app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the api."""
-    app = create_app(settings, database.sessions, issuer.key_source())
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://contracts") as client:
         yield client

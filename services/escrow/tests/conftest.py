@@ -153,11 +153,12 @@ def simulators() -> Iterator[str]:
     process = subprocess.Popen([sys.executable, "-m", "simulators"], env=environment)
     url = f"http://127.0.0.1:{port}"
     deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        with suppress(httpx.HTTPError):
-            if httpx.get(f"{url}/health/ready").status_code == 200:
-                break
-        time.sleep(0.05)
+    with httpx.Client(base_url=url) as client:
+        while time.monotonic() < deadline:
+            with suppress(httpx.HTTPError):
+                if client.get("/health/ready").status_code == 200:
+                    break
+            time.sleep(0.05)
     yield f"{url}/stripe"
     process.terminate()
     process.wait(10)
@@ -289,6 +290,8 @@ class Desk:
             transport=httpx.ASGITransport(app=app), base_url=settings.public_url
         )
 
+        self.browser = httpx.AsyncClient()
+
     def runner_of_its_own(self) -> JobRunner[Any]:
         sessions = self.database.sessions
         works = StripeJobs(sessions, self.rail, "test").works()
@@ -402,9 +405,8 @@ class Desk:
 
     async def send(self, form: dict[str, Any], file: bytes, **changed: str) -> httpx.Response:
         """What a browser does with an upload form."""
-        async with httpx.AsyncClient() as browser:
-            fields = form["fields"] | changed
-            return await browser.post(form["url"], data=fields, files={"file": ("file", file)})
+        fields = form["fields"] | changed
+        return await self.browser.post(form["url"], data=fields, files={"file": ("file", file)})
 
     async def evidence(
         self, user_id: UUID, escrow_id: UUID, file: bytes, content_type: str = "text/plain"
@@ -459,6 +461,7 @@ class Desk:
 
     async def close(self) -> None:
         await self.http.aclose()
+        await self.browser.aclose()
         await self.rail.close()
         await self.app.state.outside.rail.close()
 

@@ -23,6 +23,13 @@ def outside(postgres_server: Stack) -> str:
     return postgres_server.simulators_url
 
 
+@pytest.fixture(scope="session")
+async def web(outside: str) -> AsyncIterator[httpx.AsyncClient]:
+    """Goes to the simulators; one for all tests, as to make it takes longer than most of them."""
+    async with httpx.AsyncClient(base_url=outside) as client:
+        yield client
+
+
 @pytest.fixture
 def settings(database: Database, outside: str, postgres_server: Stack) -> Settings:
     known: dict[str, Any] = {
@@ -42,7 +49,8 @@ def settings(database: Database, outside: str, postgres_server: Stack) -> Settin
 class Browser:
     """One browser: its cookies, and after a sign-in its tokens."""
 
-    def __init__(self, app: Any, settings: Settings) -> None:
+    def __init__(self, app: Any, settings: Settings, web: httpx.AsyncClient) -> None:
+        self.web = web
         transport = httpx.ASGITransport(app, client=("127.0.0.1", 1))
         self.http = httpx.AsyncClient(transport=transport, base_url=settings.public_url)
         self.session_token = ""
@@ -51,8 +59,8 @@ class Browser:
         """Start at the service and log in at the provider; returns the way back."""
         started = await self.http.post(f"/v1/auth/{provider}/start", json={})
         assert started.status_code == 200, started.text
-        async with httpx.AsyncClient() as web:
-            redirect = await web.get(f"{started.json()['authorization_url']}&login={login}")
+        page = started.json()["authorization_url"]
+        redirect = await self.web.get(f"{page}&login={login}")
         back = urlsplit(redirect.headers["Location"])
         return f"{back.path}?{back.query}"
 
@@ -80,13 +88,15 @@ class Browser:
 
 
 @pytest.fixture
-async def browsers(database: Database, settings: Settings) -> AsyncIterator[Any]:
+async def browsers(
+    database: Database, settings: Settings, web: httpx.AsyncClient
+) -> AsyncIterator[Any]:
     """Opens browsers."""
     app = create_app(settings, database.sessions)
     opened: list[Browser] = []
 
     def open_browser() -> Browser:
-        opened.append(Browser(app, settings))
+        opened.append(Browser(app, settings, web))
         return opened[-1]
 
     yield open_browser
@@ -103,7 +113,7 @@ async def runner(database: Database, settings: Settings) -> AsyncIterator[JobRun
 
 
 @pytest.fixture
-async def roblox_fails(outside: str) -> AsyncIterator[Any]:
+async def roblox_fails(web: httpx.AsyncClient) -> AsyncIterator[Any]:
     """Makes the simulated Roblox answer with an error until told otherwise."""
 
     async def fail(path: str, status: int, times: int = 100, **headers: str) -> None:
@@ -114,9 +124,7 @@ async def roblox_fails(outside: str) -> AsyncIterator[Any]:
             "times": times,
             "headers": headers,
         }
-        async with httpx.AsyncClient(base_url=outside) as control:
-            await control.post("/roblox/_sim/rules", json=rule)
+        await web.post("/roblox/_sim/rules", json=rule)
 
     yield fail
-    async with httpx.AsyncClient(base_url=outside) as control:
-        await control.delete("/roblox/_sim/rules")
+    await web.delete("/roblox/_sim/rules")

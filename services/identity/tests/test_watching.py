@@ -17,26 +17,25 @@ from shared.testing import Clock, Database
 class Game:
     """A simulated game of its own, which may change hands."""
 
-    def __init__(self, outside: str) -> None:
-        self.http = httpx.AsyncClient(base_url=f"{outside}/roblox/_sim")
+    def __init__(self, web: httpx.AsyncClient) -> None:
+        self.web = web
         self.id = ""
 
     async def make(self) -> None:
         seller = {"name": "Watched", "creator_type": "User", "creator_id": 2001}
-        self.id = (await self.http.post("/universes", json=seller)).json()["id"]
+        self.id = (await self.web.post("/roblox/_sim/universes", json=seller)).json()["id"]
 
     async def give(self, creator_type: str, creator_id: int) -> None:
         owner = {"creator_type": creator_type, "creator_id": creator_id}
-        moved = await self.http.post(f"/universes/{self.id}/transfer", json=owner)
+        moved = await self.web.post(f"/roblox/_sim/universes/{self.id}/transfer", json=owner)
         moved.raise_for_status()
 
 
 @pytest.fixture
-async def game(outside: str) -> Any:
-    made = Game(outside)
+async def game(web: httpx.AsyncClient) -> Game:
+    made = Game(web)
     await made.make()
-    yield made
-    await made.http.aclose()
+    return made
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from listings.api import create_app
 from listings.models import KnownUser, KnownVerification
@@ -33,11 +34,11 @@ GAME = {
 }
 
 
-@pytest.fixture
-def settings(database: Database) -> Settings:
+@pytest.fixture(scope="session")
+def settings(server: Database) -> Settings:
     return Settings(
         environment="test",
-        database_url=database.app_dsn,
+        database_url=server.app_dsn,
         ops_port=0,
         public_url=ISSUER,
         jwt_issuer=ISSUER,
@@ -127,9 +128,19 @@ class Market:
         return offer
 
 
+@pytest.fixture(scope="session")
+def issuer() -> TestIssuer:
+    return TestIssuer()
+
+
+@pytest.fixture(scope="session")
+def app(server: Database, settings: Settings, issuer: TestIssuer) -> FastAPI:
+    """The api; what it keeps between requests is in the database."""
+    return create_app(settings, server.sessions, issuer.key_source())
+
+
 @pytest.fixture
-async def market(database: Database, settings: Settings) -> AsyncIterator[Market]:
-    issuer = TestIssuer()
+async def market(database: Database, app: FastAPI, issuer: TestIssuer) -> AsyncIterator[Market]:
     ids = [UUID(int=n + 1) for n in range(5)]
     async with database.sessions.begin() as session:
         for user_id, name in zip(ids, ("sasha", "blair", "rin", "moss", "new"), strict=True):
@@ -137,7 +148,6 @@ async def market(database: Database, settings: Settings) -> AsyncIterator[Market
             known = card(user_id, name, tier=tier)
             session.add(KnownUser(id=user_id, version=1, card=known, is_frozen=False))
         session.add(proof(ids[0]))
-    app = create_app(settings, database.sessions, issuer.key_source())
     transport = httpx.ASGITransport(app, client=("127.0.0.1", 1))
     async with httpx.AsyncClient(transport=transport, base_url=ISSUER) as http:
         yield Market(http, *(Person(http, issuer, user_id) for user_id in ids))

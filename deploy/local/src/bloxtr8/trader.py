@@ -1,7 +1,9 @@
 """A person trading over HTTP through the gateway, as a frontend would do it for them."""
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
+from functools import cache
 from typing import Any, Self
 from urllib.parse import urlencode, urlsplit, urlunsplit
 from uuid import uuid4
@@ -31,7 +33,7 @@ async def until(
     what: str,
     within_seconds: float = 30,
 ) -> Any:
-    """Ask again every 50 ms until the answer holds.
+    """Ask again every 100 ms until the answer holds.
 
     Raises:
         TimeoutError: it did not in time; names what was waited for and the last answer.
@@ -43,7 +45,13 @@ async def until(
             return answer
         if asyncio.get_running_loop().time() > deadline:
             raise TimeoutError(f"{what}: not within {within_seconds:g} s; last seen: {answer!r}")
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.1)
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """One for all clients: to make it takes longer than most of what they do."""
+    return httpx.create_ssl_context()
 
 
 class Trader:
@@ -54,13 +62,17 @@ class Trader:
         self.roblox_login = roblox_login
         self.user: dict[str, Any] = {}
         self._session_token = ""
-        self._http = httpx.AsyncClient(base_url=gateway_url, timeout=TIMEOUT_SECONDS)
+        tls = _tls()
+        self._http = httpx.AsyncClient(base_url=gateway_url, timeout=TIMEOUT_SECONDS, verify=tls)
+        self._browser = httpx.AsyncClient(timeout=TIMEOUT_SECONDS, verify=tls)
+        """Goes wherever it is sent; knows no token."""
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._http.aclose()
+        await self._browser.aclose()
 
     @property
     def id(self) -> str:
@@ -118,8 +130,7 @@ class Trader:
         started = await self.call("POST", f"/v1/auth/{provider}/start")
         page = urlsplit(started["authorization_url"])
         page = page._replace(query=f"{page.query}&{urlencode({'login': login})}")
-        async with httpx.AsyncClient(timeout=TIMEOUT_SECONDS) as browser:
-            redirect = await browser.get(urlunsplit(page))
+        redirect = await self._browser.get(urlunsplit(page))
         back = urlsplit(redirect.headers["Location"])
         return await self.call("GET", f"{back.path}?{back.query}")
 
@@ -178,20 +189,18 @@ class Trader:
             lambda answer: "client_secret" in answer,
             "the payment to be ready",
         )
-        async with httpx.AsyncClient(timeout=TIMEOUT_SECONDS) as browser:
-            paid = await browser.post(
-                f"{stripe_url}/v1/payment_intents/{payment['payment_intent_id']}/confirm",
-                data={"client_secret": payment["client_secret"], "payment_method": card},
-                headers={"Authorization": "Bearer pk_test_bloxtr8"},
-            )
+        paid = await self._browser.post(
+            f"{stripe_url}/v1/payment_intents/{payment['payment_intent_id']}/confirm",
+            data={"client_secret": payment["client_secret"], "payment_method": card},
+            headers={"Authorization": "Bearer pk_test_bloxtr8"},
+        )
         if paid.is_error:
             raise Refused(paid)
 
     async def become_payable(self) -> None:
         """Go through the payout onboarding page until the account can be paid."""
         account = await self.call("POST", "/v1/payout-account")
-        async with httpx.AsyncClient(timeout=TIMEOUT_SECONDS, follow_redirects=False) as browser:
-            await browser.get(account["onboarding_url"])
+        await self._browser.get(account["onboarding_url"])
         await until(
             lambda: self.call("GET", "/v1/payout-account"),
             lambda row: row["is_payable"],
@@ -200,7 +209,6 @@ class Trader:
 
     async def download(self, url: str) -> bytes:
         """The bytes behind a presigned address."""
-        async with httpx.AsyncClient(timeout=TIMEOUT_SECONDS) as browser:
-            answer = await browser.get(url)
+        answer = await self._browser.get(url)
         answer.raise_for_status()
         return answer.content

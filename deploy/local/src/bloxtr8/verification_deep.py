@@ -141,14 +141,14 @@ def _events(home: Home) -> Iterator[Kept]:
                     ends[topic, number] = place
         consumer.assign(list(ends.values()))
         while ends:
-            messages = consumer.consume(1000, READ_WITHIN_SECONDS)
-            if not messages:
+            # One by one: `consume` would wait until it has as many as it was asked for.
+            message = consumer.poll(READ_WITHIN_SECONDS)
+            if message is None:
                 raise TimeoutError(f"Kafka sent nothing for {READ_WITHIN_SECONDS} s.")
-            for message in messages:
-                if message.error() is not None:
-                    ends.pop((str(message.topic()), message.partition()), None)
-                elif (event := _kept(message)) is not None:
-                    yield event
+            if message.error() is not None:
+                ends.pop((str(message.topic()), message.partition()), None)
+            elif (event := _kept(message)) is not None:
+                yield event
 
 
 def _kept(message: Message) -> Kept | None:

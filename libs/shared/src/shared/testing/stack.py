@@ -170,11 +170,12 @@ class Stack:
         """
         port = self.ops_port(process)
         deadline = time.monotonic() + within_seconds
-        while time.monotonic() < deadline:
-            with contextlib.suppress(httpx.HTTPError):
-                if httpx.get(f"http://127.0.0.1:{port}/health/ready").status_code == 200:
-                    return
-            time.sleep(0.05)
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}") as ops:
+            while time.monotonic() < deadline:
+                with contextlib.suppress(httpx.HTTPError):
+                    if ops.get("/health/ready").status_code == 200:
+                        return
+                time.sleep(0.05)
         raise TimeoutError(f"{process} is not ready within {within_seconds:g} s")
 
     def ops_port(self, process: str) -> int:
