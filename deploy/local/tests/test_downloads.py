@@ -1,6 +1,7 @@
 """Only jars with the right hash are used."""
 
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,27 @@ def test_fetching_stops_when_the_stack_does(tmp_path: Path, cache: Path) -> None
     with pytest.raises(Interrupted):
         downloads.kafka_jars(stop, lock)
     assert list((cache / "kafka").rglob("*.jar")) == []
+
+
+def test_two_that_start_at_once_fetch_one_after_the_other(tmp_path: Path, cache: Path) -> None:
+    lock = tmp_path / "one.lock"
+    lock.write_text(line_of("slf4j-api") + "\n")
+    said: list[str] = []
+    waits = threading.Event()
+
+    def tell(text: str) -> None:
+        said.append(text)
+        waits.set()
+
+    other = threading.Thread(target=downloads.kafka_jars, args=(tell, lock))
+
+    def begin_another(_: str) -> None:
+        if not other.ident:
+            other.start()
+            assert waits.wait(10)
+
+    folder = downloads.kafka_jars(begin_another, lock)
+    other.join(10)
+    assert said[0] == "Waiting for another stack that prepares the same"
+    assert said[-1] == "Fetching Apache Kafka: 1/1 jars"
+    assert [jar.suffix for jar in folder.iterdir()] == [".jar"]

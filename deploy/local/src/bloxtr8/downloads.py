@@ -1,8 +1,11 @@
 """Kafka's jars: exact coordinates and hashes from kafka.lock, fetched once and kept."""
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,6 +34,20 @@ def sha256(file: Path) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
+@contextlib.contextmanager
+def alone(folder: Path, progress: Callable[[str], None]) -> Iterator[None]:
+    """Only one process at a time fills this folder; another one waits, and tells `progress`."""
+    with folder.with_name(f"{folder.name}.lock").open("w") as mark:
+        while True:
+            try:
+                fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                progress("Waiting for another stack that prepares the same")
+                time.sleep(0.2)
+        yield
+
+
 def kafka_jars(progress: Callable[[str], None], lock: Path = LOCK) -> Path:
     """The folder that holds all jars of the lock, each with the right hash.
 
@@ -42,18 +59,31 @@ def kafka_jars(progress: Callable[[str], None], lock: Path = LOCK) -> Path:
     folder = cache_folder() / "kafka" / hashlib.sha256(lock.read_bytes()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
     jars = list(locked_jars(lock))
-    missing = [jar for jar in jars if not (folder / f"{jar[1]}-{jar[2]}.jar").exists()]
-    if missing:
-        done = len(jars) - len(missing)
-        progress(f"Fetching Apache Kafka: {done}/{len(jars)} jars")
-        pool = ThreadPoolExecutor(THREADS)
-        try:
-            fetched = pool.map(lambda jar: _fetch(jar, folder), missing)
-            for number, _ in enumerate(fetched, done + 1):
-                progress(f"Fetching Apache Kafka: {number}/{len(jars)} jars")
-        finally:
-            pool.shutdown(cancel_futures=True)
+
+    def missing() -> list[tuple[str, str, str, str]]:
+        return [jar for jar in jars if not (folder / f"{jar[1]}-{jar[2]}.jar").exists()]
+
+    if missing():
+        with alone(folder, progress):
+            _fetch_all(missing(), len(jars), folder, progress)
     return folder
+
+
+def _fetch_all(
+    missing: list[tuple[str, str, str, str]],
+    of: int,
+    folder: Path,
+    progress: Callable[[str], None],
+) -> None:
+    done = of - len(missing)
+    progress(f"Fetching Apache Kafka: {done}/{of} jars")
+    pool = ThreadPoolExecutor(THREADS)
+    try:
+        fetched = pool.map(lambda jar: _fetch(jar, folder), missing)
+        for number, _ in enumerate(fetched, done + 1):
+            progress(f"Fetching Apache Kafka: {number}/{of} jars")
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _fetch(jar: tuple[str, str, str, str], folder: Path) -> None:

