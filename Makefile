@@ -49,10 +49,10 @@ test-stories:
 	@$(BIN)/pytest tests/e2e
 
 test-escrow:
-	@$(BIN)/pytest services/escrow deploy tests --ignore=tests/e2e
+	@$(BIN)/pytest services/escrow tests --ignore=tests/e2e
 
 test-others:
-	@$(BIN)/pytest libs services --ignore=services/escrow
+	@$(BIN)/pytest libs deploy services --ignore=services/escrow
 
 soak: $(READY) ## play RUNS=1000 trades' chaos from SEED=1 with workers that are killed
 	@$(BIN)/python -m tests.chaos.soak
