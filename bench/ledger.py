@@ -25,10 +25,10 @@ from starlette.types import ASGIApp, Message
 
 from escrow import postings, repository
 from escrow.api import create_app
+from escrow.book_repository import post
 from escrow.postings import Cause
 from escrow.settings import Settings
 from escrow.use_cases import opening
-from escrow.use_cases.post import post
 from shared.database import Sessions, create_engine, create_sessions
 from shared.events.cards import Deal, GameSnapshot, KycTier, PartyCard, TradeTerms
 from shared.events.contracts import ContractExecuted, SealedDocument

@@ -89,7 +89,7 @@ def connecting(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, Any]]:
         made.append((host, port))
         raise OSError("no network in tests")
 
-    monkeypatch.setattr(type(asyncio.get_running_loop()), "create_connection", connect)
+    monkeypatch.setattr(asyncio.BaseEventLoop, "create_connection", connect)
     return made
 
 
@@ -102,7 +102,7 @@ def names(monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> list[str]:
         asked.append(host)
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, 443)) for one in next(left)]
 
-    monkeypatch.setattr(type(asyncio.get_running_loop()), "getaddrinfo", look_up)
+    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", look_up)
     return asked
 
 

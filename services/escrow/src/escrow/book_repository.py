@@ -1,6 +1,6 @@
-"""Queries of account statements, money in suspense, Stripe's books and differences."""
+"""The ledger, account statements, money in suspense, Stripe's books and differences."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -11,11 +11,72 @@ from sqlalchemy.orm import aliased
 
 from escrow.book_models import BalanceLine, Difference
 from escrow.lifecycle import IntentKind
-from escrow.models import Intent, LedgerEntry, LedgerTransaction
-from escrow.postings import Account, Cause
+from escrow.models import Escrow, Intent, LedgerEntry, LedgerTransaction
+from escrow.postings import Account, Cause, Entry
 from escrow.rails import BalanceTransaction
+from shared.database import driver
+from shared.ids import new_id
 
 SUSPENDED = (Cause.MISFIT, Cause.LATE)
+
+_ADD_TO_LEDGER = """
+WITH added AS (
+    INSERT INTO ledger_transactions (id, business_key, cause, escrow_id, reference)
+    VALUES ($1, $2, $3, $4, $5) RETURNING id, escrow_id
+)
+INSERT INTO ledger_entries (id, transaction_id, account, escrow_id, currency, amount)
+SELECT entry.id, added.id, entry.account, added.escrow_id, $6, entry.amount
+FROM added, unnest($7::uuid[], $8::text[], $9::bigint[]) AS entry (id, account, amount)
+"""
+"""One statement, for one round trip: a posting happens while an escrow's row is locked."""
+
+
+async def post(
+    session: AsyncSession,
+    escrow: Escrow,
+    cause: Cause,
+    entries: Iterable[Entry],
+    *,
+    currency: str,
+    reference: str,
+) -> None:
+    """Add one balanced transaction of the ledger to the caller's.
+
+    Args:
+        session: the transaction that makes the movement known.
+        escrow: whose money it is.
+        cause: why it moved.
+        entries: sum to zero, in the smallest unit of the currency.
+        currency: in capitals.
+        reference: the provider's object; with the cause it can be posted once only.
+
+    Raises:
+        asyncpg.UniqueViolationError: it has been posted before.
+    """
+    await session.flush()
+    await (await driver(session)).execute(
+        _ADD_TO_LEDGER,
+        new_id(),
+        f"{cause.value}:{reference}",
+        cause.value,
+        escrow.id,
+        reference,
+        currency,
+        *zip(*((new_id(), entry.account, entry.amount) for entry in entries), strict=True),
+    )
+
+
+async def ledger(
+    session: AsyncSession, escrow_id: UUID
+) -> Sequence[tuple[LedgerTransaction, LedgerEntry]]:
+    """Every entry of an escrow with its transaction, in the order they were posted."""
+    rows = await session.execute(
+        sa.select(LedgerTransaction, LedgerEntry)
+        .join(LedgerEntry, LedgerEntry.transaction_id == LedgerTransaction.id)
+        .where(LedgerTransaction.escrow_id == escrow_id)
+        .order_by(LedgerTransaction.id, LedgerEntry.id)
+    )
+    return [(row[0], row[1]) for row in rows]
 
 
 async def statement(

@@ -14,15 +14,12 @@ from escrow.models import (
     Delivery,
     Escrow,
     Intent,
-    LedgerEntry,
-    LedgerTransaction,
     PayoutAccount,
     StripeEscrow,
     User,
     WebhookEvent,
 )
 from shared.clock import clock
-from shared.database import driver
 from shared.jobs import Job, JobStatus
 
 
@@ -257,55 +254,6 @@ async def keep_webhook(session: AsyncSession, row: WebhookEvent) -> bool:
         .returning(WebhookEvent.event_id)
     )
     return kept.scalar_one_or_none() is not None
-
-
-_ADD_TO_LEDGER = """
-WITH added AS (
-    INSERT INTO ledger_transactions (id, business_key, cause, escrow_id, reference)
-    VALUES ($1, $2, $3, $4, $5) RETURNING id, escrow_id
-)
-INSERT INTO ledger_entries (id, transaction_id, account, escrow_id, currency, amount)
-SELECT entry.id, added.id, entry.account, added.escrow_id, $6, entry.amount
-FROM added, unnest($7::uuid[], $8::text[], $9::bigint[]) AS entry (id, account, amount)
-"""
-"""One statement, for one round trip: a posting happens while an escrow's row is locked."""
-
-
-async def add_to_ledger(
-    session: AsyncSession,
-    transaction: LedgerTransaction,
-    entries: Sequence[tuple[UUID, str, int]],
-    currency: str,
-) -> None:
-    """Write one ledger transaction with its entries: id, account, signed cents.
-
-    Raises:
-        asyncpg.UniqueViolationError: it has been posted before.
-    """
-    await session.flush()
-    await (await driver(session)).execute(
-        _ADD_TO_LEDGER,
-        transaction.id,
-        transaction.business_key,
-        transaction.cause.value,
-        transaction.escrow_id,
-        transaction.reference,
-        currency,
-        *zip(*entries, strict=True),
-    )
-
-
-async def ledger(
-    session: AsyncSession, escrow_id: UUID
-) -> Sequence[tuple[LedgerTransaction, LedgerEntry]]:
-    """Every entry of an escrow with its transaction, in the order they were posted."""
-    rows = await session.execute(
-        sa.select(LedgerTransaction, LedgerEntry)
-        .join(LedgerEntry, LedgerEntry.transaction_id == LedgerTransaction.id)
-        .where(LedgerTransaction.escrow_id == escrow_id)
-        .order_by(LedgerTransaction.id, LedgerEntry.id)
-    )
-    return [(row[0], row[1]) for row in rows]
 
 
 async def hurry(session: AsyncSession, job_key: str) -> None:

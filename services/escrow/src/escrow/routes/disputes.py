@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from escrow import case_repository, evidence_repository, repository, schemas
+from escrow import book_repository, case_repository, evidence_repository, repository, schemas
 from escrow.case_schemas import (
     CaseView,
     ChangeView,
@@ -259,7 +259,7 @@ async def read_case(escrow_id: UUID, session: Transaction, _staff: Staff) -> Cas
             HoldView.model_validate(hold)
             for hold in await case_repository.holds(session, escrow_id)
         ],
-        ledger=schemas.LedgerView.of(await repository.ledger(session, escrow_id)),
+        ledger=schemas.LedgerView.of(await book_repository.ledger(session, escrow_id)),
         history=[
             ChangeView.model_validate(change)
             for change in await case_repository.history(session, escrow_id)

@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from escrow import evidence_repository, part_repository, repository, schemas
+from escrow import book_repository, evidence_repository, part_repository, repository, schemas
 from escrow.errors import (
     AccountFrozen,
     AlreadyConfirmed,
@@ -130,7 +130,7 @@ async def read_escrow(escrow_id: UUID, session: Transaction, caller: Caller) -> 
 async def read_ledger(escrow_id: UUID, session: Transaction, caller: Caller) -> schemas.LedgerView:
     """Every movement of this escrow's money, in the order it was posted."""
     await opening.find(session, escrow_id, caller.user_id, is_staff=caller.is_staff)
-    return schemas.LedgerView.of(await repository.ledger(session, escrow_id))
+    return schemas.LedgerView.of(await book_repository.ledger(session, escrow_id))
 
 
 @router.post(

@@ -3,13 +3,13 @@
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from escrow import book_repository, case_repository, part_repository, postings, repository
+from escrow.book_repository import post
 from escrow.lifecycle import DISPUTE, ESCROW, DisputeAction, EscrowAction, EscrowStatus, HoldKind
 from escrow.models import Escrow, Hold
 from escrow.postings import Cause
 from escrow.rails import Chargeback
 from escrow.use_cases import moves, reversals
 from escrow.use_cases.outcomes import outcome
-from escrow.use_cases.post import post
 from escrow.use_cases.settling import DISPUTE_ALERT
 from shared import clock, deadlines, telemetry
 from shared.events.escrow import EscrowRefunded

@@ -5,6 +5,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from escrow import postings, repository
+from escrow.book_repository import post
 from escrow.errors import (
     CancelNotOpen,
     OwnershipLost,
@@ -30,7 +31,6 @@ from escrow.postings import Cause
 from escrow.rails import Payment, ProviderFee
 from escrow.use_cases import held_long, holds, intents, moves
 from escrow.use_cases.opening import PAY_BY
-from escrow.use_cases.post import post
 from shared import clock, deadlines, jobs, telemetry
 from shared.events.escrow import EscrowCancelled, EscrowFunded
 from shared.money import Rail

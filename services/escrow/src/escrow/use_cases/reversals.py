@@ -5,13 +5,13 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from escrow import case_repository, postings
+from escrow.book_repository import post
 from escrow.errors import ProviderDisagrees
 from escrow.lifecycle import INTENT, IntentAction, IntentKind, IntentState
 from escrow.models import Escrow
 from escrow.postings import Cause
 from escrow.rails import Reversal
 from escrow.use_cases import intents, moves
-from escrow.use_cases.post import post
 from shared import clock
 
 

@@ -6,6 +6,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from escrow import book_repository, case_repository, part_repository, postings, repository
+from escrow.book_repository import post
 from escrow.errors import AlreadyConfirmed, ProviderDisagrees
 from escrow.lifecycle import (
     DISPUTE,
@@ -23,7 +24,6 @@ from escrow.models import MANY_ATTEMPTS, Delivery, Escrow, Intent, JobKind
 from escrow.postings import Cause
 from escrow.rails import Refund, Transfer
 from escrow.use_cases import evidence, intents, moves, outcomes
-from escrow.use_cases.post import post
 from shared import clock, deadlines, jobs
 from shared.events.escrow import EscrowDelivered
 from shared.ids import new_id
@@ -143,9 +143,7 @@ async def begin_release(session: AsyncSession, part: Part) -> None:
     escrow = part.escrow
     account = await repository.payout_account(session, escrow.seller_id)
     can_be_paid = account is not None and account.is_payable
-    is_stopped = await moves.is_frozen(session, escrow.seller_id) or await case_repository.is_held(
-        session, escrow.id
-    )
+    is_stopped = any(await case_repository.stops(session, escrow.id, escrow.seller_id))
     if account is None or not can_be_paid or is_stopped:
         await await_payable(session, part)
         return

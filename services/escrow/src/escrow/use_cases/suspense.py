@@ -5,6 +5,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from escrow import book_repository, case_repository, postings, repository
+from escrow.book_repository import post
 from escrow.errors import (
     AttributionDoesNotFit,
     MoneyIsMoving,
@@ -16,7 +17,6 @@ from escrow.lifecycle import ESCROW, EscrowAction, IntentKind
 from escrow.models import Escrow, Intent
 from escrow.postings import Cause
 from escrow.use_cases import intents, moves, paying
-from escrow.use_cases.post import post
 from shared import telemetry
 
 
