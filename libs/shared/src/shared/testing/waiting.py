@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 
-async def eventually(assertion: Callable[[], Awaitable[None]], within_seconds: float = 10) -> None:
+async def eventually(assertion: Callable[[], Awaitable[None]], within_seconds: float = 30) -> None:
     """Run the assertion every 50 ms until it holds; at the end its last failure is raised."""
     deadline = asyncio.get_running_loop().time() + within_seconds
     while True:
