@@ -2,6 +2,8 @@
 login's search_path is its own schema and nothing else.
 """
 
+import asyncio
+import contextlib
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from datetime import datetime
@@ -16,10 +18,9 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
     AsyncSession,
-    async_sessionmaker,
     create_async_engine,
 )
-from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.orm import DeclarativeBase, Session
 
 from shared import crash
 from shared.settings import ServiceSettings
@@ -63,10 +64,30 @@ class Model(DeclarativeBase):
         super().__init_subclass__(**options)
 
 
-_DRIVER = "driver"
-"""Key in `session.info`: a transaction and its connection."""
+_ADAPTER = "adapter"
+"""Key in `session.info`: a transaction and SQLAlchemy's hold of its connection."""
 
-Sessions = async_sessionmaker[AsyncSession]
+
+class Sessions:
+    """Makes the sessions of one engine."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    def __call__(self) -> AsyncSession:
+        return AsyncSession(self._engine, expire_on_commit=False)
+
+    @contextlib.asynccontextmanager
+    async def begin(self) -> AsyncIterator[AsyncSession]:
+        """A session whose transaction is committed at the end; any exception rolls it back."""
+        session = self()
+        try:
+            yield session
+            await _commit(session)
+        except BaseException:
+            # A cancelled task too gives its connection back before it ends.
+            await asyncio.shield(asyncio.ensure_future(session.close()))
+            raise
 
 
 def create_engine(settings: ServiceSettings) -> AsyncEngine:
@@ -97,7 +118,7 @@ def _refuse_closed(connection: Any, _record: Any, _proxy: Any) -> None:
 
 
 def create_sessions(engine: AsyncEngine) -> Sessions:
-    return async_sessionmaker(engine, expire_on_commit=False)
+    return Sessions(engine)
 
 
 async def driver(session: AsyncSession) -> asyncpg.Connection:
@@ -107,20 +128,45 @@ async def driver(session: AsyncSession) -> asyncpg.Connection:
     deadline. SQLAlchemy's share of such a statement is several times the statement itself. Rows
     that the session has not flushed stay unflushed.
     """
-    known = session.info.get(_DRIVER)
-    if known is not None and known[0] is _innermost(session):
-        found: asyncpg.Connection = known[1]
-        return found
-    connection = (await session.connection()).sync_connection
-    assert connection is not None
-    adapted: Any = connection.connection.dbapi_connection
-    driven: asyncpg.Connection = adapted.driver_connection
-    if adapted._transaction is None:  # noqa: SLF001 - it would begin with its own first statement
-        begun = driven.transaction()
-        await begun.start()
-        adapted._transaction = begun  # noqa: SLF001 - SQLAlchemy commits it or rolls it back
-    session.info[_DRIVER] = _innermost(session), driven
+    driven: asyncpg.Connection = (await _adapter(session)).driver_connection
     return driven
+
+
+async def _adapter(session: AsyncSession) -> Any:
+    """SQLAlchemy's hold of the connection, which knows the driver's transaction."""
+    known = session.info.get(_ADAPTER)
+    if known is not None and known[0] is _innermost(session):
+        return known[1]
+    connection = await session.run_sync(Session.connection)
+    adapter: Any = connection.connection.dbapi_connection
+    if adapter._transaction is None:  # noqa: SLF001 - it would begin with its own first statement
+        begun = adapter.driver_connection.transaction()
+        await begun.start()
+        adapter._transaction = begun  # noqa: SLF001 - SQLAlchemy rolls it back, `_commit` commits it
+    session.info[_ADAPTER] = _innermost(session), adapter
+    return adapter
+
+
+async def _commit(session: AsyncSession) -> None:
+    """Commit and give the connection back.
+
+    COMMIT is said to the driver, and SQLAlchemy then finds nothing left to say: its own way there
+    costs several times the statement. Without an answer nobody knows what became of it, and the
+    connection is closed.
+    """
+    held = session.sync_session
+    if held.new or held.dirty or held.deleted:
+        await session.flush()
+    if held.in_transaction():
+        adapter = await _adapter(session)
+        begun, adapter._transaction = adapter._transaction, None  # noqa: SLF001
+        try:
+            await begun.commit()
+        except BaseException:
+            await session.invalidate()
+            raise
+        held.commit()
+    held.close()
 
 
 def _innermost(session: AsyncSession) -> object:
