@@ -373,8 +373,9 @@ async def test_a_worker_that_vanished_in_the_last_attempt_leaves_a_failure_not_a
     await clock.advance(timedelta(seconds=11))
     given_up = attempts_total.labels("contract_execution_jobs", "given_up")._value
     before = given_up.get()
-    assert not await office.run_execution()
+    assert await office.run_execution()
     assert (await job(office))["status"] == "FAILED"
+    assert (await job(office))["attempts"] == 3
     failed = await office.read(contract.id)
     assert failed.status is S.EXECUTION_FAILED
     assert failed.failure == "The lease of the last attempt ran out."

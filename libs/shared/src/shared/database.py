@@ -72,10 +72,10 @@ class Sessions:
     """Makes the sessions of one engine."""
 
     def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
+        self.engine = engine
 
     def __call__(self) -> AsyncSession:
-        return AsyncSession(self._engine, expire_on_commit=False)
+        return AsyncSession(self.engine, expire_on_commit=False)
 
     @contextlib.asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncSession]:

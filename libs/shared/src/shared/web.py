@@ -236,7 +236,7 @@ class _Server(uvicorn.Server):
 
 
 async def _serve(app: FastAPI, settings: ServiceSettings) -> None:
-    engine: AsyncEngine = app.state.sessions.kw["bind"]
+    engine: AsyncEngine = app.state.sessions.engine
     ops_app = health.create_ops_app({"database": health.database_check(engine)})
 
     def server(served: ASGIApp, port: int) -> _Server:

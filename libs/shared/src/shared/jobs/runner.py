@@ -53,6 +53,7 @@ class JobRunner(Generic[J]):
         self._lease = timedelta(seconds=lease_seconds)
         self._heartbeat_seconds = lease_seconds * HEARTBEAT_SECONDS / LEASE_SECONDS
         self._delays = retry_delays_seconds
+        self._next = self._claiming()
         self._is_stopping = False
         self.wake = asyncio.Event()
 
@@ -75,12 +76,17 @@ class JobRunner(Generic[J]):
         self.wake.set()
 
     async def run_one(self) -> bool:
-        """Do one due job; False when none was due."""
-        await self._bury_the_abandoned()
+        """Do or give up one due job; False when none was due."""
         job = await self._claim()
         if job is None:
             return False
-        await self._do(job)
+        if job.attempts <= job.max_attempts:
+            await self._do(job)
+        else:
+            # Whoever made the last attempt has vanished.
+            _, work = self._work(job)
+            with telemetry.continue_from(job.headers, "job abandoned"):
+                await self._bury(job, work, "The lease of the last attempt ran out.")
         return True
 
     async def measure(self) -> None:
@@ -109,13 +115,13 @@ class JobRunner(Generic[J]):
             return sa.true()
         return Job.kind.in_(self._works)
 
-    async def _claim(self) -> J | None:
+    def _claiming(self) -> Any:
+        """Takes the job that has been due for longest; built once, for it is asked all the time."""
         table = self._table
         due = (
             sa.select(table.id)
             .where(
                 table.run_at <= clock(),
-                table.attempts < table.max_attempts,
                 sa.or_(
                     table.status == JobStatus.PENDING,
                     sa.and_(table.status == JobStatus.PROCESSING, table.lease_until < clock()),
@@ -127,7 +133,7 @@ class JobRunner(Generic[J]):
             .with_for_update(skip_locked=True)
             .scalar_subquery()
         )
-        claim = (
+        return (
             sa.update(table)
             .where(table.id == due)
             .values(
@@ -140,8 +146,10 @@ class JobRunner(Generic[J]):
             )
             .returning(table)
         )
+
+    async def _claim(self) -> J | None:
         async with self._sessions.begin() as session:
-            return (await session.execute(claim)).scalar_one_or_none()
+            return (await session.execute(self._next)).scalar_one_or_none()
 
     async def _do(self, job: J) -> None:
         kind, work = self._work(job)
@@ -234,7 +242,12 @@ class JobRunner(Generic[J]):
             async with self._sessions.begin() as session:
                 await work.give_up(session, job, error)
                 await self._at_fence(
-                    session, job, status=JobStatus.FAILED, lease_until=None, last_error=error
+                    session,
+                    job,
+                    status=JobStatus.FAILED,
+                    lease_until=None,
+                    last_error=error,
+                    attempts=job.max_attempts,
                 )
         except LeaseLost:
             return
@@ -263,19 +276,3 @@ class JobRunner(Generic[J]):
         if self._delays is not None:
             return self._delays[min(attempts, len(self._delays)) - 1]
         return random.uniform(0, min(LONGEST_BACKOFF_SECONDS, 2**attempts))  # noqa: S311 - jitter
-
-    async def _bury_the_abandoned(self) -> None:
-        """Fail jobs whose holder vanished during the last attempt."""
-        table = self._table
-        abandoned = sa.select(table).where(
-            table.status == JobStatus.PROCESSING,
-            table.lease_until < clock(),
-            table.attempts >= table.max_attempts,
-            self._is_ours(),
-        )
-        async with self._sessions() as session:
-            jobs = (await session.scalars(abandoned)).all()
-        for job in jobs:
-            _, work = self._work(job)
-            with telemetry.continue_from(job.headers, "job abandoned"):
-                await self._bury(job, work, "The lease of the last attempt ran out.")
