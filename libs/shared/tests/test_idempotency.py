@@ -15,11 +15,12 @@ from sqlalchemy.orm import make_transient
 from shared import audit, idempotency, web
 from shared.answers import KEPT, IdempotencyKey, forget_old
 from shared.clock import clock
-from shared.database import Sessions, Transaction
+from shared.database import Sessions
 from shared.errors import Conflict
 from shared.idempotency import Once, OnceIfKeyed
 from shared.settings import ServiceSettings
 from shared.testing.tokens import ISSUER, TestIssuer
+from shared.transactions import Transaction
 
 issuer = TestIssuer()
 running = asyncio.Event()

@@ -9,9 +9,10 @@ from fastapi import FastAPI
 from structlog.testing import capture_logs
 
 from shared import problems
-from shared.database import Sessions, Transaction
+from shared.database import Sessions
 from shared.errors import Conflict, Forbidden, NotFound, NotYetKnown
 from shared.limits import RateLimit
+from shared.transactions import Transaction
 
 STATEMENTS = {
     "unique": ["INSERT INTO rate_limits VALUES ('taken', clock(), 1)"],

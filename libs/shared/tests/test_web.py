@@ -19,11 +19,12 @@ from structlog.testing import capture_logs
 
 from shared import audit, problems, web
 from shared.auth import Caller, OptionalCaller, Staff
-from shared.database import Transaction, create_engine, create_sessions
+from shared.database import create_engine, create_sessions
 from shared.errors import Conflict, Invalid, NotFound, NotYetKnown, TooManyRequests
 from shared.money import Cents
 from shared.settings import ServiceSettings
 from shared.testing.tokens import ISSUER, TestIssuer
+from shared.transactions import Transaction
 
 JSON = {"Content-Type": "application/json"}
 USER = UUID("01a20000-0000-7000-8000-000000000001")

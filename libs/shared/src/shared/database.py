@@ -8,12 +8,11 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 from uuid import UUID
 
 import asyncpg
 import sqlalchemy as sa
-from fastapi import Depends, Request
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
@@ -22,7 +21,6 @@ from sqlalchemy.ext.asyncio import (
 )
 from sqlalchemy.orm import DeclarativeBase, Session
 
-from shared import crash
 from shared.settings import ServiceSettings
 
 POOL_CONNECTIONS = 5
@@ -173,18 +171,3 @@ def _innermost(session: AsyncSession) -> object:
     """A savepoint is made when the session is first asked for its connection within it."""
     within = session.sync_session
     return within.get_nested_transaction() or within.get_transaction()
-
-
-async def transaction(request: Request) -> AsyncIterator[AsyncSession]:
-    """A session whose transaction commits after the route has answered and before the answer
-    leaves; any exception rolls it back.
-    """
-    sessions: Sessions = request.app.state.sessions
-    async with sessions.begin() as session:
-        yield session
-        crash.point("cmd.before_commit")
-
-
-Transaction = Annotated[AsyncSession, Depends(transaction, scope="function")]
-"""With FastAPI's default scope the 200 would leave before the commit, and a commit that fails
-would never be seen by the client."""

@@ -16,8 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.answers import KEPT
 from shared.auth import Caller
-from shared.database import Transaction, driver
+from shared.database import driver
 from shared.errors import Conflict, DomainError, Invalid
+from shared.transactions import Transaction
 
 HEADER = "Idempotency-Key"
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")

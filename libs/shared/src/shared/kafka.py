@@ -45,7 +45,7 @@ __all__ = [
 BATCH_MESSAGES = 500
 PARTITION_BYTES = 64 * 1024
 """What one fetch brings of a partition, so that a backlog in one does not fill the batch."""
-FETCH_WAIT_MS = 50
+FETCH_WAIT_MS = 200
 """A fetch asks for the partitions that are empty when it begins; the others wait until it ends."""
 IDLE_MS = 25
 """FastStream sleeps this long after it has waited this long in vain for a batch."""

@@ -14,7 +14,6 @@ from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
 import structlog
-from fastapi.telemetry import TelemetryConfig
 from opentelemetry import context, trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -25,13 +24,6 @@ from shared.settings import ServiceSettings
 correlation_id: ContextVar[str | None] = ContextVar("correlation_id", default=None)
 """What belongs together for people: the trade's root offer, else the request."""
 
-LEFT_TO_US: TelemetryConfig = {
-    "tracing": False,
-    "metrics": False,
-    "logs": False,
-    "auto_configure": False,
-}
-"""For FastAPI: its spans would be traces of their own beside ours, its measurements go nowhere."""
 RATE_LIMITED = ("aiokafka", "asyncio", "faststream", "shared.consumers")
 REPEAT_SECONDS = 30
 REMEMBERED_MESSAGES = 1000

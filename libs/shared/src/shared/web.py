@@ -18,6 +18,7 @@ import uvicorn
 import uvloop
 from fastapi import APIRouter, Depends, FastAPI, Header, Query
 from fastapi.openapi.utils import get_openapi
+from fastapi.telemetry import TelemetryConfig
 from pydantic import BaseModel, ConfigDict, model_validator
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.types import ASGIApp
@@ -49,6 +50,13 @@ KEPT_ALIVE_SECONDS = 150
 close, or a request meets a closing connection and is lost.
 """
 STOP_WITHIN_SECONDS = 10
+LEFT_TO_US: TelemetryConfig = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "auto_configure": False,
+}
+"""FastAPI's spans would be traces of their own beside ours, its measurements go nowhere."""
 _MAX_BODY_DEPTH = 20
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _ETAG = re.compile(r'(?:W/)?"?(\d{1,18})"?')
@@ -210,7 +218,7 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
         lifespan=lifespan,
-        telemetry=telemetry.LEFT_TO_US,
+        telemetry=LEFT_TO_US,
     )
     app.state.settings = settings
     app.state.sessions = sessions

@@ -23,10 +23,11 @@ from identity.secrets_at_rest import Vault
 from identity.settings import Settings
 from shared import audit, idempotency, limits, problems
 from shared.auth import Caller, OptionalCaller
-from shared.database import Sessions, Transaction
+from shared.database import Sessions
 from shared.errors import Invalid, TooManyRequests, Unavailable
 from shared.idempotency import OnceIfKeyed
 from shared.problems import Unauthorized
+from shared.transactions import Transaction
 from shared.web import Page, PageParams, decode_cursor, encode_cursor
 
 COOKIE = "bloxtr8_oauth"

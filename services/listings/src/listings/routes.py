@@ -15,13 +15,13 @@ from listings.use_cases import deals, offers
 from listings.use_cases import listings as listing_cases
 from shared import idempotency, problems
 from shared.auth import Caller, OptionalCaller
-from shared.database import Transaction
 from shared.errors import DomainError, Invalid, NotYetKnown, PreconditionFailed
 from shared.events.cards import GameSnapshot
 from shared.idempotency import Once, OnceIfKeyed
 from shared.lifecycle import IllegalMove
 from shared.money import currency_for
 from shared.problems import PreconditionRequired, Unauthorized
+from shared.transactions import Transaction
 from shared.web import IfMatch, Page, PageParams, PageRequest, decode_cursor, encode_cursor
 
 router = APIRouter()

@@ -22,10 +22,10 @@ from contracts.schemas import (
 from contracts.use_cases import Reader
 from shared import idempotency, limits, problems, web
 from shared.auth import Caller, Principal, Staff
-from shared.database import Transaction
 from shared.errors import Forbidden, TooManyRequests
 from shared.idempotency import Once, OnceIfKeyed
 from shared.lifecycle import IllegalMove
+from shared.transactions import Transaction
 
 router = APIRouter(prefix="/v1/contracts", tags=["contracts"])
 

@@ -13,9 +13,9 @@ from contracts.schemas import (
     LinkSignRequest,
 )
 from shared import audit, idempotency, limits, problems
-from shared.database import Transaction
 from shared.errors import TooManyRequests
 from shared.lifecycle import IllegalMove
+from shared.transactions import Transaction
 
 router = APIRouter(prefix="/v1/contracts/link", tags=["links"])
 

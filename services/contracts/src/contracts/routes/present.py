@@ -20,8 +20,8 @@ from contracts.models import Contract
 from contracts.schemas import ContractView, DocumentView, SignRequest
 from contracts.wallets import WalletSignature
 from shared import clock, idempotency
-from shared.database import Transaction
 from shared.lifecycle import IllegalMove
+from shared.transactions import Transaction
 
 SIGNING_REFUSALS = (
     ContractNotFound,

@@ -9,9 +9,9 @@ from contracts.errors import TemplateActive, TemplateDeprecated, TemplateExists,
 from contracts.template_schemas import NewTemplate, TemplatesView, TemplateView
 from shared import idempotency, problems
 from shared.auth import Admin, Staff
-from shared.database import Transaction
 from shared.errors import DomainError, Forbidden, Unavailable
 from shared.idempotency import OnceIfKeyed
+from shared.transactions import Transaction
 
 router = APIRouter(prefix="/v1/contract-templates", tags=["contract templates"])
 

@@ -21,10 +21,10 @@ from escrow.routes.outside import InPerson
 from escrow.use_cases import suspense
 from shared import idempotency, problems
 from shared.auth import Principal, Staff
-from shared.database import Transaction
 from shared.errors import Forbidden
 from shared.idempotency import Once
 from shared.lifecycle import IllegalMove
+from shared.transactions import Transaction
 from shared.web import Page, PageParams, decode_cursor, encode_cursor
 
 _COMMAND = (Forbidden, OwnSessionNeeded, NotSuspended, SuspenseSettled, *idempotency.REFUSALS)

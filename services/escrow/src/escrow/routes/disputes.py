@@ -34,9 +34,9 @@ from escrow.routes.outside import InPerson
 from escrow.use_cases import disputes, opening
 from shared import problems
 from shared.auth import Caller, Staff
-from shared.database import Transaction
 from shared.errors import Forbidden
 from shared.idempotency import Once
+from shared.transactions import Transaction
 from shared.web import Page, PageParams, decode_cursor, encode_cursor
 
 _PLACE = "/v1/escrows/{escrow_id}/disputes"

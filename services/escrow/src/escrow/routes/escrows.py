@@ -36,11 +36,11 @@ from escrow.routes.outside import InPerson, Out, Outside
 from escrow.use_cases import held_long, moves, opening, paying, settling, silence
 from shared import idempotency, problems
 from shared.auth import Caller, Principal
-from shared.database import Transaction
 from shared.errors import Unavailable
 from shared.idempotency import Once
 from shared.lifecycle import IllegalMove
 from shared.money import Currency
+from shared.transactions import Transaction
 from shared.web import Page, PageParams, decode_cursor, encode_cursor
 
 PREPARING_SECONDS = 1

@@ -23,10 +23,10 @@ from escrow.routes.outside import InPerson, Out
 from escrow.use_cases import evidence, opening
 from shared import clock, idempotency, limits, problems
 from shared.auth import Caller
-from shared.database import Transaction
 from shared.errors import TooManyRequests
 from shared.idempotency import Once
 from shared.lifecycle import IllegalMove
+from shared.transactions import Transaction
 
 UPLOADS_PER_HOUR = 40
 _PLACE = "/v1/escrows/{escrow_id}/evidence"

@@ -9,9 +9,9 @@ from escrow.errors import EscrowNotFound, HoldLifted, HoldNotFound, NotYourMove,
 from escrow.routes.outside import InPerson
 from escrow.use_cases import holds
 from shared import idempotency, problems
-from shared.database import Transaction
 from shared.errors import Conflict
 from shared.idempotency import Once
+from shared.transactions import Transaction
 
 _COMMAND = (EscrowNotFound, NotYourMove, OwnSessionNeeded, *idempotency.REFUSALS)
 

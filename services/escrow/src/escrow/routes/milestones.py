@@ -27,8 +27,8 @@ from escrow.routes.outside import InPerson
 from escrow.use_cases import disputes, held_long, milestones, opening, settling, silence
 from shared import problems
 from shared.auth import Caller
-from shared.database import Transaction
 from shared.idempotency import Once
+from shared.transactions import Transaction
 
 _PLACE = "/v1/escrows/{escrow_id}/milestones"
 _ONE = f"{_PLACE}/{{position}}"

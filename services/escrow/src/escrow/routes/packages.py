@@ -13,9 +13,9 @@ from escrow.evidence.storage import PRESIGNED_SECONDS
 from escrow.routes.disputes import read_case
 from shared import clock, problems
 from shared.auth import Staff
-from shared.database import Transaction
 from shared.errors import Forbidden
 from shared.events.contracts import SealedDocument
+from shared.transactions import Transaction
 from shared.web import View
 
 router = APIRouter(tags=["holds"])

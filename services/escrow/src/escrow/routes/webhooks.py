@@ -11,7 +11,7 @@ from escrow.rails import webhooks
 from escrow.routes.outside import Out
 from escrow.use_cases import hearing
 from shared import problems
-from shared.database import Transaction
+from shared.transactions import Transaction
 
 router = APIRouter(tags=["webhooks"])
 
