@@ -4,15 +4,15 @@ WITH recorded AS (
     UNION ALL SELECT 'listings', * FROM listings.outbox_sequences
     UNION ALL SELECT 'contracts', * FROM contracts.outbox_sequences
     UNION ALL SELECT 'escrow', * FROM escrow.outbox_sequences
-), kept AS (
+), every AS (
     SELECT 'identity' AS service, aggregate_id, sequence FROM identity.outbox
     UNION ALL SELECT 'listings', aggregate_id, sequence FROM listings.outbox
     UNION ALL SELECT 'contracts', aggregate_id, sequence FROM contracts.outbox
     UNION ALL SELECT 'escrow', aggregate_id, sequence FROM escrow.outbox
+), kept AS (
+    SELECT service, aggregate_id, min(sequence) AS first, max(sequence) AS last, count(*) AS kept
+    FROM every GROUP BY service, aggregate_id
 )
-SELECT service, aggregate_id, min(sequence) AS first, max(sequence) AS last, count(*) AS kept,
-    max(recorded.last) AS given_out
+SELECT service, aggregate_id, kept.first, kept.last, kept.kept, recorded.last AS given_out
 FROM kept LEFT JOIN recorded USING (service, aggregate_id)
-GROUP BY service, aggregate_id
-HAVING count(*) <> max(sequence) - min(sequence) + 1
-    OR max(sequence) IS DISTINCT FROM max(recorded.last)
+WHERE kept.kept <> kept.last - kept.first + 1 OR kept.last IS DISTINCT FROM recorded.last

@@ -64,11 +64,6 @@ GROUP BY e.id
 HAVING count(o.event_id) <> (e.ended_at IS NOT NULL)::int
     OR e.ended_at IS NOT NULL AND min(o.topic) <> 'escrow.' || lower(e.status)
 """
-FROZEN = """
-SELECT h.reason FROM holds h JOIN escrows e ON e.id = h.escrow_id
-WHERE h.kind = 'CHARGEBACK'
-    AND (h.lifted_at IS NULL OR e.funded_at IS NULL OR e.status = 'CANCELLED')
-"""
 
 
 async def what_is_wrong(desk: "Desk") -> list[str]:
@@ -77,15 +72,14 @@ async def what_is_wrong(desk: "Desk") -> list[str]:
     async with connection(desk.database.owner_dsn) as owner:
         unfinished, ends = await owner.fetch(UNFINISHED), await owner.fetch(ENDS)
         intents = await owner.fetch("SELECT id::text, object_id FROM intents")
-        postings, holds = await owner.fetch(POSTED), await owner.fetch(FROZEN)
+        postings = await owner.fetch(POSTED)
     wrong = [f"unfinished: {dict(row)}" for row in unfinished]
     wrong += [f"not told once: {dict(row)}" for row in ends]
     wrong += _objects_of_intents({row["id"]: row["object_id"] for row in intents}, world)
     posted = {(row["reference"], row["currency"], row["amount"]) for row in postings}
-    frozen = {row["reason"] for row in holds}
-    moved, may_be = _movements(world, frozen)
+    moved = _movements(world)
     wrong += [f"Stripe moved, we have not posted: {one}" for one in sorted(moved - posted)]
-    wrong += [f"we posted, Stripe did not move: {one}" for one in sorted(posted - moved - may_be)]
+    wrong += [f"we posted, Stripe did not move: {one}" for one in sorted(posted - moved)]
     return wrong
 
 
@@ -108,11 +102,9 @@ def _objects_of_intents(known: dict[str, str | None], world: dict[str, Any]) -> 
     return wrong
 
 
-def _movements(
-    world: dict[str, Any], frozen: set[str]
-) -> tuple[set[tuple[str, str, int]], set[tuple[str, str, int]]]:
+def _movements(world: dict[str, Any]) -> set[tuple[str, str, int]]:
     """(object, currency, cents) of everything that must be posted to `stripe:balance`: a debit is
-    money that came in. The second are those that staff have yet to decide on.
+    money that came in.
     """
     moved = set()
     for payment in world.get("payment_intent", []):
@@ -126,10 +118,7 @@ def _movements(
     for transaction in world.get("balance_transaction", []):
         if transaction["fee"]:
             moved.add((transaction["id"], transaction["currency"].upper(), transaction["fee"]))
-    lost = {
-        (dispute["id"], dispute["currency"].upper(), dispute["amount"])
-        for dispute in world.get("dispute", [])
-        if dispute["status"] == "lost"
-    }
-    staff_decide = {one for one in lost if f"Chargeback {one[0]}" in frozen}
-    return moved | (lost - staff_decide), staff_decide
+    for dispute in world.get("dispute", []):
+        if dispute["status"] == "lost" and dispute["amount"]:
+            moved.add((dispute["id"], dispute["currency"].upper(), dispute["amount"]))
+    return moved

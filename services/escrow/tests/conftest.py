@@ -125,6 +125,14 @@ class Stripe:
         )
         paid.raise_for_status()
 
+    async def charge_back(self) -> str:
+        """The bank takes the only payment back, and Stripe has lost the case at once."""
+        charge = await self.only("charge")
+        opened = await self.http.post("/_sim/disputes", json={"charge": charge["id"]})
+        dispute_id = str(opened.json()["id"])
+        (await self.http.post(f"/_sim/disputes/{dispute_id}/lose")).raise_for_status()
+        return dispute_id
+
     async def close(self) -> None:
         await self.http.aclose()
 
@@ -433,6 +441,18 @@ class Desk:
             content=body,
             headers={"Stripe-Signature": signature if signature is not None else signed},
         )
+
+    async def differences(self) -> list[tuple[str, int, int]]:
+        """Compare with Stripe now: the object, cents at Stripe, cents in the ledger."""
+        await self.database.rows("DELETE FROM jobs WHERE kind = 'stripe.reconcile'")
+        await self.database.rows(
+            "INSERT INTO jobs (id, job_key, kind, payload, headers, max_attempts) VALUES"
+            " (gen_random_uuid(), gen_random_uuid()::text, 'stripe.reconcile', '{}', '{}', 5)"
+        )
+        await self.work()
+        answer = await self.get(uuid4(), "/v1/escrow/differences", roles=["moderator"])
+        found = answer.json()["items"]
+        return [(one["reference"], one["at_stripe"], one["in_ledger"]) for one in found]
 
     async def status(self, escrow_id: UUID) -> str:
         row = await self.database.one("SELECT status FROM escrows WHERE id = $1", escrow_id)

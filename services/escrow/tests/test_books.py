@@ -101,6 +101,61 @@ async def test_money_that_does_not_fit_goes_back_and_the_buyer_pays_anew(
     assert [row["business_key"] for row in keys] == [f"fund:{escrow_id}:1", f"fund:{escrow_id}:2"]
 
 
+@pytest.mark.parametrize(
+    ("lie", "loss"),
+    [({"transfer_group": "another"}, 0), ({"amount_received": PRICE - 1}, 1)],
+    ids=["all of it", "more than came"],
+)
+async def test_what_the_bank_takes_of_it_is_in_suspense_no_more(
+    desk: "Desk", trade: "Trade", lie: dict[str, Any], loss: int
+) -> None:
+    escrow_id, payment_id = await _suspended(desk, trade, **lie)
+    before = await desk.postings(escrow_id)
+    dispute_id = await desk.provider.charge_back()
+    [closed] = await desk.provider.events("charge.dispute.closed")
+    for number in range(2):
+        assert (await desk.webhook({**closed, "id": f"evt_{number}"})).status_code == 200
+    await desk.work()
+    taken = PRICE - loss
+    moved = (await desk.postings(escrow_id))[len(before) :]
+    assert [one for one in moved if one[0] != "provider_fee"] == [
+        ("charged_back", "platform:suspense", -taken, "USD"),
+        ("charged_back", "stripe:balance", taken, "USD"),
+        ("chargeback_loss", "platform:chargeback_loss", -1, "USD"),
+        ("chargeback_loss", "stripe:balance", 1, "USD"),
+    ][: 4 if loss else 2]
+    assert (await desk.get(uuid4(), QUEUE, **STAFF)).json()["items"] == []
+    for hold in await desk.database.rows("SELECT id FROM holds"):
+        path = f"/v1/escrows/{escrow_id}/holds/{hold['id']}/lift"
+        assert (await desk.post(uuid4(), path, {"reason": "Over."}, **STAFF)).status_code == 200
+    answers = [await _deal(desk, payment_id, how) for how in ("attribute", "return")]
+    assert [_code(one) for one in answers] == [(409, "suspense-settled")] * 2
+    assert dispute_id not in [one[0] for one in await desk.differences()]
+    assert await _broken(desk, "I07") == []
+
+
+async def test_a_return_that_is_under_way_ends_before_what_the_bank_took_is_posted(
+    desk: "Desk", trade: "Trade"
+) -> None:
+    escrow_id, payment_id = await _suspended(desk, trade, transfer_group="another")
+    await desk.provider.misbehave("/v1/refunds", "fail", status=429)
+    assert (await _deal(desk, payment_id, "return")).status_code == 200
+    await desk.provider.charge_back()
+    [closed] = await desk.provider.events("charge.dispute.closed")
+    assert (await desk.webhook(closed)).status_code == 200
+    await desk.work()
+    assert "charged_back" not in [one[0] for one in await desk.postings(escrow_id)]
+    for _ in range(2):
+        await desk.work_later()
+    states = await desk.database.rows("SELECT state, last_error FROM intents WHERE kind = 'return'")
+    assert [tuple(row.values()) for row in states] == [("FAILED", "charge_disputed")]
+    assert [one for one in await desk.postings(escrow_id) if one[0] == "charged_back"] == [
+        ("charged_back", "platform:suspense", -PRICE, "USD"),
+        ("charged_back", "stripe:balance", PRICE, "USD"),
+    ]
+    assert (await desk.get(uuid4(), QUEUE, **STAFF)).json()["items"] == []
+
+
 async def test_a_return_that_fails_may_be_tried_again(desk: "Desk", trade: "Trade") -> None:
     _, payment_id = await _suspended(desk, trade, amount_received=PRICE - 1)
     body = {"error": {"type": "invalid_request_error", "code": "no", "message": "no"}}
@@ -158,18 +213,6 @@ async def test_a_statement_shows_every_entry_and_what_they_add_up_to(
     assert (await desk.get(uuid4(), "/v1/escrow/accounts/cash", **STAFF)).status_code == 422
 
 
-async def _reconcile(desk: "Desk") -> list[tuple[str, int, int]]:
-    """What differs now: the object, cents at Stripe, cents in the ledger."""
-    await desk.database.rows("DELETE FROM jobs WHERE kind = 'stripe.reconcile'")
-    await desk.database.rows(
-        "INSERT INTO jobs (id, job_key, kind, payload, headers, max_attempts)"
-        " VALUES (gen_random_uuid(), gen_random_uuid()::text, 'stripe.reconcile', '{}', '{}', 5)"
-    )
-    await desk.work()
-    found = (await desk.get(uuid4(), "/v1/escrow/differences", **STAFF)).json()["items"]
-    return [(one["reference"], one["at_stripe"], one["in_ledger"]) for one in found]
-
-
 async def test_after_a_trade_a_refund_and_a_chargeback_stripe_agrees_to_the_cent(
     desk: "Desk", trade: "Trade"
 ) -> None:
@@ -182,18 +225,18 @@ async def test_after_a_trade_a_refund_and_a_chargeback_stripe_agrees_to_the_cent
     opened = await desk.provider.http.post("/_sim/disputes", json={"charge": charge["id"]})
     dispute_id = opened.json()["id"]
     # The webhook is lost: until we have heard of it, it differs, and so does Stripe's fee.
-    found = await _reconcile(desk)
+    found = await desk.differences()
     assert {(one[0][:3], *one[1:]) for one in found} == {("du_", -PRICE, 0), ("txn", -1500, 0)}
 
     [event] = await desk.provider.events("charge.dispute.created")
     await desk.webhook(event)
     await desk.work()
-    assert await _reconcile(desk) == []
+    assert await desk.differences() == []
     (await desk.provider.http.post(f"/_sim/disputes/{dispute_id}/lose")).raise_for_status()
     [event] = await desk.provider.events("charge.dispute.closed")
     await desk.webhook(event)
     await desk.work_later()
-    assert await _reconcile(desk) == []
+    assert await desk.differences() == []
     closed = (await desk.get(uuid4(), "/v1/escrow/differences?is_open=false", **STAFF)).json()
     assert len(closed["items"]) == 2
     assert all(one["closed_at"] for one in closed["items"])
@@ -212,8 +255,8 @@ async def test_one_cent_is_a_difference_and_the_next_run_comes_in_an_hour(
         if one["source"] == charge["id"]
     )
     await desk.provider.say("balance_transaction", line["id"], amount=PRICE + 1)
-    assert await _reconcile(desk) == [(paid["id"], PRICE + 1, PRICE)]
-    assert await _reconcile(desk) == [(paid["id"], PRICE + 1, PRICE)]
+    assert await desk.differences() == [(paid["id"], PRICE + 1, PRICE)]
+    assert await desk.differences() == [(paid["id"], PRICE + 1, PRICE)]
     rows = await desk.database.rows(
         "SELECT run_at - clock() AS wait FROM jobs"
         " WHERE kind = 'stripe.reconcile' AND status = 'PENDING'"
@@ -237,7 +280,7 @@ async def test_the_invariants_of_webhooks_and_books_hold_and_find_what_breaks_th
     await desk.make_payable(trade.seller_id)
     await desk.confirm(trade, escrow_id)
     await desk.work_later()
-    assert await _reconcile(desk) == []
+    assert await desk.differences() == []
     for name in ("I05", "I06", "I07", "I10", "I25", "I26"):
         assert await _broken(desk, name) == [], name
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from services.escrow.tests.conftest import Desk, Trade
 
 PRICE = 450_000
+MISTAKE = "The buyer has told the bank of a mistake."
 
 
 async def _open(desk: "Desk") -> str:
@@ -36,6 +37,13 @@ async def _traded(desk: "Desk", escrow_id: UUID) -> list[tuple[str, str, int, st
 
 async def _hold(desk: "Desk") -> Any:
     return await desk.database.one("SELECT lifted_reason, kind FROM holds")
+
+
+async def _lift(desk: "Desk", escrow_id: UUID) -> None:
+    hold = await desk.database.one("SELECT id FROM holds")
+    path = f"/v1/escrows/{escrow_id}/holds/{hold['id']}/lift"
+    answer = await desk.post(uuid4(), path, {"reason": MISTAKE}, roles=["moderator"])
+    assert answer.status_code == 200
 
 
 async def _disputed(desk: "Desk", trade: "Trade") -> UUID:
@@ -104,14 +112,7 @@ async def test_it_is_posted_too_when_staff_had_let_the_trade_go_on(
     await desk.make_payable(trade.seller_id)
     dispute_id = await _open(desk)
     await desk.work_later()
-    hold = await desk.database.one("SELECT id FROM holds")
-    lifted = await desk.post(
-        uuid4(),
-        f"/v1/escrows/{escrow_id}/holds/{hold['id']}/lift",
-        {"reason": "The buyer has told the bank of a mistake."},
-        roles=["moderator"],
-    )
-    assert lifted.status_code == 200
+    await _lift(desk, escrow_id)
     if is_paid_out:
         assert (await desk.confirm(trade, escrow_id)).status_code == 200
         await desk.work_later()
@@ -130,15 +131,31 @@ async def test_it_is_posted_too_when_staff_had_let_the_trade_go_on(
     ]
 
 
-async def test_a_part_of_what_is_held_stays_frozen_for_staff(desk: "Desk", trade: "Trade") -> None:
+@pytest.mark.parametrize("is_lifted", [False, True])
+async def test_a_part_of_what_is_held_is_a_loss_and_the_trade_stays_for_staff(
+    desk: "Desk", trade: "Trade", is_lifted: bool
+) -> None:
     escrow_id = await desk.funded(trade)
-    before = await _traded(desk, escrow_id)
     dispute_id = await _open(desk)
+    await desk.work()
+    if is_lifted:
+        await _lift(desk, escrow_id)
+    assert await desk.differences() == []
+    before = await _traded(desk, escrow_id)
     await desk.provider.say("dispute", dispute_id, amount=PRICE - 1)
+    for line in await desk.provider.objects("balance_transaction"):
+        if line["source"] == dispute_id:
+            await desk.provider.say("balance_transaction", line["id"], amount=-(PRICE - 1))
+    await desk.database.rows("TRUNCATE balance_transactions")
     await _lose(desk, dispute_id)
     assert await desk.status(escrow_id) == "FUNDS_HELD"
-    assert await _traded(desk, escrow_id) == before
-    assert dict(await _hold(desk)) == {"lifted_reason": None, "kind": "CHARGEBACK"}
+    assert (await _traded(desk, escrow_id))[len(before) :] == [
+        ("chargeback_loss", "platform:chargeback_loss", -(PRICE - 1), "USD"),
+        ("chargeback_loss", "stripe:balance", PRICE - 1, "USD"),
+    ]
+    hold = await _hold(desk)
+    assert (hold["lifted_reason"], hold["kind"]) == (MISTAKE if is_lifted else None, "CHARGEBACK")
+    assert await desk.differences() == []
 
 
 async def test_it_waits_for_a_payout_that_is_under_way(desk: "Desk", trade: "Trade") -> None:

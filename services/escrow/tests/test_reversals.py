@@ -33,18 +33,14 @@ async def _released(desk: "Desk", trade: "Trade", *, available: int) -> UUID:
     return escrow_id
 
 
-async def _charge_back(desk: "Desk") -> str:
-    charge = await desk.provider.only("charge")
-    opened = await desk.provider.http.post("/_sim/disputes", json={"charge": charge["id"]})
-    dispute_id = str(opened.json()["id"])
-    (await desk.provider.http.post(f"/_sim/disputes/{dispute_id}/lose")).raise_for_status()
+async def _charge_back(desk: "Desk") -> None:
+    await desk.provider.charge_back()
     for kind in ("created", "closed"):
         [event] = await desk.provider.events(f"charge.dispute.{kind}")
         for number in range(2):
             answer = await desk.webhook({**event, "id": f"{event['id']}_{number}"})
             assert answer.status_code == 200
     await desk.work()
-    return dispute_id
 
 
 async def _moved(desk: "Desk", escrow_id: UUID) -> list[tuple[str, str, int, str]]:

@@ -5,8 +5,10 @@ import hashlib
 import os
 import signal
 import sys
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import pytest
 
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from services.escrow.tests.conftest import Desk, Trade
 
 POINTS = ["str.after_intent", "str.after_call_before_save"]
+PRICE, FEE, PAYOUT = 450_000, 11_250, 438_750
+ENDS = {"escrow.released", "escrow.refunded"}
+CAUSES = {"released", "refunded", "reversed"}
 
 
 async def dies_at(desk: "Desk", point: str, log: Path) -> None:
@@ -94,20 +99,80 @@ async def test_a_killed_worker_leaves_one_payment(
     assert len(set(await desk.provider.posts("/v1/payment_intents"))) == 1
 
 
-@pytest.mark.parametrize("point", POINTS)
-async def test_a_killed_worker_pays_out_once(
-    desk: "Desk", trade: "Trade", tmp_path: Path, point: str
-) -> None:
+async def _confirmed(desk: "Desk", trade: "Trade") -> UUID:
     escrow_id = await desk.delivered(trade)
     await desk.make_payable(trade.seller_id)
-    await desk.confirm(trade, escrow_id)
+    assert (await desk.confirm(trade, escrow_id)).status_code == 200
+    return escrow_id
+
+
+async def _given_up(desk: "Desk", trade: "Trade") -> UUID:
+    escrow_id = await desk.funded(trade)
+    assert (await desk.refund(trade.seller_id, escrow_id)).status_code == 200
+    return escrow_id
+
+
+async def _charged_back(desk: "Desk", trade: "Trade") -> UUID:
+    escrow_id = await _confirmed(desk, trade)
+    await desk.work()
+    account = await desk.provider.only("account")
+    has = {"account": account["id"], "available": PAYOUT}
+    (await desk.provider.http.put("/_sim/balance", json=has)).raise_for_status()
+    await desk.provider.charge_back()
+    [closed] = await desk.provider.events("charge.dispute.closed")
+    assert (await desk.webhook(closed)).status_code == 200
+    return escrow_id
+
+
+MOVES = {
+    "payout": (
+        _confirmed,
+        ("transfer", PAYOUT),
+        [("escrow:held", -PRICE), ("stripe:balance", PAYOUT), ("platform:fees", FEE)],
+        "RELEASED",
+    ),
+    "refund": (
+        _given_up,
+        ("refund", PRICE),
+        [("escrow:held", -PRICE), ("stripe:balance", PRICE)],
+        "REFUNDED",
+    ),
+    "reversal": (
+        _charged_back,
+        ("transfer_reversal", PAYOUT),
+        [("stripe:balance", -PAYOUT), ("platform:chargeback_loss", PAYOUT)],
+        "RELEASED",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("move", "point"),
+    [*product(("payout", "reversal"), POINTS), ("refund", "str.after_call_before_save")],
+)
+async def test_a_killed_worker_moves_money_once(
+    desk: "Desk", trade: "Trade", tmp_path: Path, move: str, point: str
+) -> None:
+    begin, (kind, amount), postings, status = MOVES[move]
+    escrow_id = await begin(desk, trade)
+    before = len(await desk.postings(escrow_id))
+
+    async def posted() -> list[tuple[str, int]]:
+        since = (await desk.postings(escrow_id))[before:]
+        return [one[1:3] for one in since if one[0] in CAUSES]
+
     await dies_at(desk, point, tmp_path / "worker.log")
-    assert await desk.status(escrow_id) == "DELIVERED"
-    made = len(await desk.provider.objects("transfer"))
-    assert made == (1 if point == "str.after_call_before_save" else 0)
+    assert await posted() == []
+    made = await desk.provider.objects(kind)
+    assert len(made) == (1 if point == "str.after_call_before_save" else 0)
     await recover(desk)
 
-    assert await desk.status(escrow_id) == "RELEASED"
-    assert (await desk.provider.only("transfer"))["amount"] == 438_750
-    assert len(set(await desk.provider.posts("/v1/transfers"))) == 1
-    assert (await desk.topics(escrow_id)).count("escrow.released") == 1
+    assert await desk.status(escrow_id) == status
+    thing = await desk.provider.only(kind)
+    assert made in ([], [thing])
+    assert thing["amount"] == amount
+    assert await posted() == postings
+    asked = f"transfers/{thing['transfer']}/reversals" if "transfer" in thing else f"{kind}s"
+    assert len(set(await desk.provider.posts(f"/v1/{asked}"))) == 1
+    ends = [one for one in await desk.topics(escrow_id) if one in ENDS]
+    assert ends == [f"escrow.{status.lower()}"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -118,6 +119,7 @@ async def suspended(
         .where(LedgerEntry.account == Account.SUSPENSE)
         .where(Intent.kind == IntentKind.FUND, LedgerTransaction.cause.in_(SUSPENDED))
         .where(~_is_attributed(), ~_is_returned())
+        .where(_lying(LedgerEntry.escrow_id, LedgerEntry.currency) > 0)
     )
     if after is not None:
         wanted = wanted.where(Intent.id > after)
@@ -138,6 +140,21 @@ def _is_returned() -> sa.ColumnElement[bool]:
         out.reference == back.object_id,
         out.cause == Cause.RETURNED,
     )
+
+
+def _lying(escrow_id: Any, currency: Any) -> sa.ScalarSelect[int]:
+    entry = aliased(LedgerEntry)
+    return (
+        sa.select(sa.func.coalesce(sa.func.sum(entry.amount), 0))
+        .where(entry.escrow_id == escrow_id, entry.currency == currency)
+        .where(entry.account == Account.SUSPENSE)
+        .scalar_subquery()
+    )
+
+
+async def in_suspense(session: AsyncSession, escrow_id: UUID, currency: str) -> int:
+    """Cents of an escrow that lie in suspense now."""
+    return int(await session.scalar(sa.select(_lying(escrow_id, currency))) or 0)
 
 
 async def posted(
@@ -200,12 +217,15 @@ WITH stripe AS (
 )
 SELECT reference, currency, coalesce(s.amount, 0) AS at_stripe, coalesce(l.amount, 0) AS in_ledger
 FROM stripe s FULL JOIN ledger l USING (reference, currency)
-WHERE coalesce(s.amount, 0) <> coalesce(l.amount, 0) AND NOT EXISTS (
-    SELECT FROM holds
-    WHERE kind = 'CHARGEBACK' AND reason = 'Chargeback ' || reference AND lifted_at IS NULL)
+WHERE coalesce(s.amount, 0) <> coalesce(l.amount, 0) AND NOT (
+    EXISTS (SELECT FROM holds WHERE kind = 'CHARGEBACK' AND reason = 'Chargeback ' || reference)
+    AND NOT EXISTS (SELECT FROM webhook_events
+        WHERE object_id = reference AND type = 'charge.dispute.closed'
+            AND received_at < clock() - interval '15 minutes'))
 ORDER BY reference, currency
 """)
-"""What a bank holds while it decides about a chargeback is nobody's yet, and differs by rule."""
+"""What a bank holds while it decides about a chargeback is nobody's yet, and differs by rule, also
+when staff have let the trade go on; once it is decided it is posted in minutes."""
 
 
 async def differing(session: AsyncSession) -> dict[tuple[str, str], tuple[int, int]]:

@@ -78,10 +78,12 @@ async def hold(session: AsyncSession, escrow_id: UUID, hold_id: UUID) -> Hold:
     return found
 
 
-async def escrow_paid_by(session: AsyncSession, payment_intent_id: str) -> UUID | None:
-    """The escrow that this payment was made for."""
+async def payment(session: AsyncSession, payment_intent_id: str) -> Intent | None:
+    """What asked for this payment, as it is now."""
     return await session.scalar(
-        sa.select(Intent.escrow_id).where(Intent.object_id == payment_intent_id)
+        sa.select(Intent)
+        .where(Intent.object_id == payment_intent_id)
+        .execution_options(populate_existing=True)
     )
 
 

@@ -38,9 +38,9 @@ class Cause(StrEnum):
     ATTRIBUTED = "attributed"
     """Staff have found what money in suspense was for."""
     CHARGED_BACK = "charged_back"
-    """The bank has taken money that was held."""
+    """The bank has taken money that was held, or lay in suspense."""
     CHARGEBACK_LOSS = "chargeback_loss"
-    """The bank has taken money that had been paid out."""
+    """The bank has taken money that had been paid out, or that fits nothing."""
     REVERSED = "reversed"
     """The seller has given such money back."""
 
@@ -121,7 +121,7 @@ def charged_back(amount: int) -> tuple[Entry, ...]:
 
 
 def chargeback_loss(amount: int) -> tuple[Entry, ...]:
-    """Money that was paid out is taken again; the platform bears it."""
+    """Money that was paid out, or that fits nothing, is taken; the platform bears it."""
     return _move(amount, Account.CHARGEBACK_LOSS, Account.STRIPE_BALANCE)
 
 
@@ -141,7 +141,7 @@ def attributed(amount: int) -> tuple[Entry, ...]:
 
 
 def returned(amount: int) -> tuple[Entry, ...]:
-    """Money in suspense goes back to where it came from."""
+    """Money in suspense goes back to where it came from, by us or by the bank."""
     return _move(amount, Account.SUSPENSE, Account.STRIPE_BALANCE)
 
 

@@ -1,12 +1,14 @@
 """A payment that the bank wants back freezes its trade, and is posted once it is lost."""
 
+from collections.abc import Callable
+
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from escrow import book_repository, case_repository, part_repository, postings, repository
 from escrow.book_repository import post
 from escrow.lifecycle import DISPUTE, ESCROW, DisputeAction, EscrowAction, EscrowStatus, HoldKind
 from escrow.models import Escrow, Hold
-from escrow.postings import Cause
+from escrow.postings import Cause, Entry
 from escrow.rails import Chargeback
 from escrow.use_cases import moves, reversals
 from escrow.use_cases.outcomes import outcome
@@ -47,7 +49,8 @@ async def lose(session: AsyncSession, seen: Chargeback) -> bool:
 
     Held money has gone back to the buyer, and nothing is asked of Stripe. Money that had left
     already, all of it or for some milestones, is the platform's loss, as far as the seller does
-    not give it back. What fits neither stays frozen for staff. That staff have let the trade go on
+    not give it back. What fits neither comes out of suspense, as far as any lies there, and is a
+    loss beyond that; its trade stays as it is, for staff. That they have let the trade go on
     meanwhile does not keep the bank's money.
     """
     escrow = await _lock(session, seen)
@@ -55,27 +58,16 @@ async def lose(session: AsyncSession, seen: Chargeback) -> bool:
     if escrow is None or hold is None or await book_repository.posted(session, seen.id, _LOST):
         return True
     parts = (escrow, *await part_repository.parts(session, escrow))
-    if any(part.settling is not None for part in parts):
+    if any(part.settling is not None for part in parts) or await _is_unsettled(session, seen):
         return False
-    is_ended = escrow.status in ESCROW.terminal()
     if not await _fits(session, escrow, seen):
-        log.error("chargeback.does_not_fit", escrow_id=str(escrow.id), dispute=seen.id)
+        await _bear(session, escrow, seen)
         return True
+    is_ended = escrow.status in ESCROW.terminal()
     held = 0 if is_ended else await case_repository.held(session, escrow.id)
     lost = seen.amount - held
-    for cause, movement, amount in (
-        (Cause.CHARGED_BACK, postings.charged_back, held),
-        (Cause.CHARGEBACK_LOSS, postings.chargeback_loss, lost),
-    ):
-        if amount:
-            await post(
-                session,
-                escrow,
-                cause,
-                movement(amount),
-                currency=escrow.currency.value,
-                reference=seen.id,
-            )
+    await _post(session, escrow, seen, Cause.CHARGED_BACK, postings.charged_back, held)
+    await _post(session, escrow, seen, Cause.CHARGEBACK_LOSS, postings.chargeback_loss, lost)
     if hold.lifted_at is None:
         await _lift(session, escrow, hold, seen)
     await reversals.begin(session, escrow, lost)
@@ -86,6 +78,45 @@ async def lose(session: AsyncSession, seen: Chargeback) -> bool:
         await _end(session, escrow, seen)
     log.error("chargeback.lost", escrow_id=str(escrow.id), dispute=seen.id, is_paid_out=is_ended)
     return True
+
+
+async def _is_unsettled(session: AsyncSession, seen: Chargeback) -> bool:
+    """Whether the payment is still to be posted, or is just being sent back."""
+    payment = await case_repository.payment(session, seen.payment_intent or "")
+    assert payment is not None
+    returns = await repository.returns(session, payment.id)
+    return payment.received is None or any(not one.state.is_over for one in returns)
+
+
+async def _bear(session: AsyncSession, escrow: Escrow, seen: Chargeback) -> None:
+    """The bank has kept money that is neither held nor paid out: no side of the trade loses it."""
+    lying = await book_repository.in_suspense(session, escrow.id, seen.currency.upper())
+    taken = min(lying, seen.amount)
+    await _post(session, escrow, seen, Cause.CHARGED_BACK, postings.returned, taken)
+    lost = seen.amount - taken
+    await _post(session, escrow, seen, Cause.CHARGEBACK_LOSS, postings.chargeback_loss, lost)
+    await moves.note(session, escrow, "escrow.chargeback_misfit", amount=seen.amount, loss=lost)
+    await session.flush()
+    log.error("chargeback.does_not_fit", escrow_id=str(escrow.id), dispute=seen.id)
+
+
+async def _post(
+    session: AsyncSession,
+    escrow: Escrow,
+    seen: Chargeback,
+    cause: Cause,
+    movement: Callable[[int], tuple[Entry, ...]],
+    amount: int,
+) -> None:
+    if amount:
+        await post(
+            session,
+            escrow,
+            cause,
+            movement(amount),
+            currency=seen.currency.upper(),
+            reference=seen.id,
+        )
 
 
 async def _post_fees(session: AsyncSession, escrow: Escrow, seen: Chargeback) -> None:
@@ -146,11 +177,10 @@ async def _fits(session: AsyncSession, escrow: Escrow, seen: Chargeback) -> bool
 
 async def _lock(session: AsyncSession, seen: Chargeback) -> Escrow | None:
     """The locked escrow that was paid with it."""
-    paid = seen.payment_intent
-    escrow_id = None if paid is None else await case_repository.escrow_paid_by(session, paid)
-    if escrow_id is None:
+    payment = await case_repository.payment(session, seen.payment_intent or "")
+    if payment is None or payment.escrow_id is None:
         return None
-    escrow = await repository.lock(session, escrow_id)
+    escrow = await repository.lock(session, payment.escrow_id)
     telemetry.bind_trade(escrow.root_offer_id)
     return escrow
 

@@ -25,7 +25,7 @@ async def attribute(session: AsyncSession, payment_id: UUID, *, reason: str) -> 
 
     Raises:
         NotSuspended: this is no payment that was set aside.
-        SuspenseSettled: it has been attributed or is on its way back.
+        SuspenseSettled: it has been attributed, is on its way back, or the bank has taken it.
         AttributionDoesNotFit: it is not the agreed amount in the agreed currency.
         OnHold, MoneyIsMoving, IllegalMove: the escrow takes no money now.
     """
@@ -77,11 +77,15 @@ async def _lock(session: AsyncSession, payment_id: UUID) -> tuple[Escrow, Intent
     escrow, payment = await intents.lock_both(session, payment_id)
     telemetry.bind_trade(escrow.root_offer_id)
     reference = payment.object_id or ""
-    if await book_repository.posted(session, reference, book_repository.SUSPENDED) is None:
+    aside = await book_repository.set_aside(session, reference)
+    if aside is None:
         raise NotSuspended(payment_id)
     if await book_repository.posted(session, reference, [Cause.ATTRIBUTED]) is not None:
         raise SuspenseSettled(escrow.status.value, "attributed")
     tries = await repository.returns(session, payment.id)
     if any(not one.state.has_no_effect for one in tries):
         raise SuspenseSettled(escrow.status.value, "sent back")
+    amount, currency = aside
+    if await book_repository.in_suspense(session, escrow.id, currency) < amount:
+        raise SuspenseSettled(escrow.status.value, "taken by the bank")
     return escrow, payment
