@@ -199,6 +199,18 @@ def _refused() -> Unauthorized:
 
 
 @functools.lru_cache(maxsize=1024)
+def _kid(token: str) -> str:
+    """The key that a token of our type names."""
+    header = jws.extract_compact(token.encode("ascii")).headers()
+    kid = header.get("kid")
+    if not isinstance(kid, str) or not _KID.fullmatch(kid) or "crit" in header:
+        raise _refused()
+    if str(header.get("typ")).lower().removeprefix("application/") != TOKEN_TYPE:
+        raise _refused()
+    return kid
+
+
+@functools.lru_cache(maxsize=1024)
 def _claims(token: str, jwk: str) -> _Claims:
     """What the key, given as JSON, has signed: a caller sends the same token for minutes."""
     key = public_key(json.loads(jwk))
@@ -217,13 +229,7 @@ async def verify(token: str, keys: KeySource, issuer: str) -> Principal:
     if len(token) > _MAX_TOKEN_CHARACTERS:
         raise _refused()
     try:
-        header = jws.extract_compact(token.encode("ascii")).headers()
-        kid = header.get("kid")
-        if not isinstance(kid, str) or not _KID.fullmatch(kid) or "crit" in header:
-            raise _refused()
-        if str(header.get("typ")).lower().removeprefix("application/") != TOKEN_TYPE:
-            raise _refused()
-        key = await keys.key(kid)
+        key = await keys.key(_kid(token))
         if key is None:
             raise _refused()
         claims = _claims(token, json.dumps(key.as_dict(private=False)))
