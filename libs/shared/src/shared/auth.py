@@ -18,7 +18,9 @@ from uuid import UUID
 import httpx
 import sqlalchemy as sa
 from fastapi import Depends, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.openapi.models import HTTPBearer
+from fastapi.security.base import SecurityBase
+from fastapi.security.utils import get_authorization_scheme_param
 from joserfc import jws, jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, Key, OKPKey
@@ -197,6 +199,18 @@ def _refused() -> Unauthorized:
 
 
 @functools.lru_cache(maxsize=1024)
+def _kid(token: str) -> str:
+    """The key that a token of our type names."""
+    header = jws.extract_compact(token.encode("ascii")).headers()
+    kid = header.get("kid")
+    if not isinstance(kid, str) or not _KID.fullmatch(kid) or "crit" in header:
+        raise _refused()
+    if str(header.get("typ")).lower().removeprefix("application/") != TOKEN_TYPE:
+        raise _refused()
+    return kid
+
+
+@functools.lru_cache(maxsize=1024)
 def _claims(token: str, jwk: str) -> _Claims:
     """What the key, given as JSON, has signed: a caller sends the same token for minutes."""
     key = public_key(json.loads(jwk))
@@ -215,13 +229,7 @@ async def verify(token: str, keys: KeySource, issuer: str) -> Principal:
     if len(token) > _MAX_TOKEN_CHARACTERS:
         raise _refused()
     try:
-        header = jws.extract_compact(token.encode("ascii")).headers()
-        kid = header.get("kid")
-        if not isinstance(kid, str) or not _KID.fullmatch(kid) or "crit" in header:
-            raise _refused()
-        if str(header.get("typ")).lower().removeprefix("application/") != TOKEN_TYPE:
-            raise _refused()
-        key = await keys.key(kid)
+        key = await keys.key(_kid(token))
         if key is None:
             raise _refused()
         claims = _claims(token, json.dumps(key.as_dict(private=False)))
@@ -242,34 +250,34 @@ async def verify(token: str, keys: KeySource, issuer: str) -> Principal:
     )
 
 
-_bearer = HTTPBearer(auto_error=False, description="An access token of `POST /v1/auth/token`.")
-_Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+class _Bearer(SecurityBase):
+    """Reads and checks a request's token: one dependency, for each costs every request."""
 
+    def __init__(self, *, is_required: bool) -> None:
+        self.model = HTTPBearer(description="An access token of `POST /v1/auth/token`.")
+        self.scheme_name = "HTTPBearer"
+        self._is_required = is_required
 
-async def _optional_caller(request: Request, credentials: _Credentials) -> Principal | None:
-    if credentials is None:
-        if "authorization" in request.headers:
+    async def __call__(self, request: Request) -> Principal | None:
+        authorization = request.headers.get("authorization")
+        if authorization is None:
+            if self._is_required:
+                raise Unauthorized("Send an access token as Authorization: Bearer.")
+            return None
+        scheme, token = get_authorization_scheme_param(authorization)
+        if scheme.lower() != "bearer" or not token:
             raise _refused()
-        return None
-    keys: KeySource = request.app.state.keys
-    principal = await verify(credentials.credentials, keys, request.app.state.settings.jwt_issuer)
-    audit.origin.set(
-        replace(audit.origin.get(), actor_id=principal.user_id, client=principal.client)
-    )
-    return principal
+        state = request.app.state
+        principal = await verify(token, state.keys, state.settings.jwt_issuer)
+        audit.origin.set(
+            replace(audit.origin.get(), actor_id=principal.user_id, client=principal.client)
+        )
+        return principal
 
 
-OptionalCaller = Annotated[Principal | None, Depends(_optional_caller)]
+OptionalCaller = Annotated[Principal | None, Depends(_Bearer(is_required=False))]
 """The caller, or None without a token; a bad token is refused even where none is needed."""
-
-
-async def _caller(principal: OptionalCaller) -> Principal:
-    if principal is None:
-        raise Unauthorized("Send an access token as Authorization: Bearer.")
-    return principal
-
-
-Caller = Annotated[Principal, Depends(_caller)]
+Caller = Annotated[Principal, Depends(_Bearer(is_required=True))]
 """The caller; without a valid token the answer is 401."""
 
 

@@ -1,6 +1,6 @@
 """What surrounds every request: its id and origin, its trace, the body limit, security headers."""
 
-import contextlib
+import functools
 import ipaddress
 import re
 import time
@@ -38,7 +38,7 @@ def client_address(peer: str | None, headers: Headers, trusted: Sequence[Network
         return peer
     for hop in reversed(headers.get("x-forwarded-for", "").split(",")):
         address = hop.strip()
-        if not _is_address(address):
+        if _address(address) is None:
             break
         peer = address
         if not is_trusted(address, trusted):
@@ -47,18 +47,16 @@ def client_address(peer: str | None, headers: Headers, trusted: Sequence[Network
 
 
 def is_trusted(peer: str | None, trusted: Sequence[Network]) -> bool:
-    if peer is None or not _is_address(peer):
-        return False
-    address = ipaddress.ip_address(peer)
-    return any(address in network for network in trusted)
+    address = None if peer is None else _address(peer)
+    return address is not None and any(address in network for network in trusted)
 
 
-def _is_address(text: str) -> bool:
+@functools.lru_cache(maxsize=1024)
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        ipaddress.ip_address(text)
+        return ipaddress.ip_address(text)
     except ValueError:
-        return False
-    return True
+        return None
 
 
 class Edge:
@@ -95,13 +93,14 @@ class Edge:
                 user_agent=headers.get("user-agent", "")[:500] or None,
             )
         )
-        with contextlib.ExitStack() as stack:
-            stack.callback(audit.origin.reset, origin)
-            carried = {"correlation_id": request_id}
-            if "traceparent" in headers:
-                carried["traceparent"] = headers["traceparent"]
-            stack.enter_context(telemetry.continue_from(carried, scope["method"]))
-            await self._answer(scope, receive, send, request_id)
+        carried = {"correlation_id": request_id}
+        if "traceparent" in headers:
+            carried["traceparent"] = headers["traceparent"]
+        try:
+            with telemetry.continue_from(carried, scope["method"]):
+                await self._answer(scope, receive, send, request_id)
+        finally:
+            audit.origin.reset(origin)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
         started = time.perf_counter()

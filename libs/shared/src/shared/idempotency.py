@@ -134,11 +134,10 @@ class Guard:
 
     async def _fingerprint(self) -> bytes:
         """Equal for requests that mean the same: spacing and order of members do not count."""
-        body = await self._request.body()
         try:
-            meaning = json.dumps(json.loads(body), sort_keys=True)
+            meaning = json.dumps(await self._request.json(), sort_keys=True)
         except ValueError:  # a route without a body never looked at it
-            meaning = body.hex()
+            meaning = (await self._request.body()).hex()
         return _hash(self._request.url.path, self._request.url.query, meaning)
 
 

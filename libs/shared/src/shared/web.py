@@ -231,7 +231,8 @@ def create_app(
         body_limits=body_limits,
     )
     for router in routers:
-        app.include_router(router)
+        # Its routes, not the router: every request would look for its route twice.
+        app.router.routes.extend(router.routes)
     return app
 
 

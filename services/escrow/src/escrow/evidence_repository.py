@@ -1,15 +1,15 @@
 """Queries of evidence files; what changes one holds the lock of its escrow."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from escrow.errors import EvidenceNotFound
 from escrow.evidence_models import EvidenceFile
-from escrow.models import Delivery
+from shared.database import driver
 
 
 async def file(session: AsyncSession, escrow_id: UUID, file_id: UUID) -> EvidenceFile:
@@ -48,23 +48,40 @@ async def count_in_dispute(session: AsyncSession, dispute_id: UUID, uploader_id:
     return int(found or 0)
 
 
-_DELIVERIES = (
-    sa.select(Delivery, EvidenceFile)
-    .outerjoin(EvidenceFile, EvidenceFile.delivery_id == Delivery.id)
-    .where(Delivery.escrow_id == sa.any_(sa.bindparam("escrow_ids", type_=ARRAY(sa.Uuid))))
-    .order_by(Delivery.id, EvidenceFile.id)
-)
+_DELIVERIES = """
+SELECT *, EXISTS (SELECT FROM evidence_files WHERE delivery_id = deliveries.id) AS has_files
+FROM deliveries WHERE escrow_id = ANY($1) ORDER BY id
+"""
 
 
 async def deliveries(
     session: AsyncSession, escrow_ids: Collection[UUID]
-) -> dict[UUID, dict[Delivery, list[EvidenceFile]]]:
-    """What was delivered for several escrows, with the files attached to each; oldest first."""
-    grouped: dict[UUID, dict[Delivery, list[EvidenceFile]]] = {one: {} for one in escrow_ids}
-    for delivery, file in await session.execute(_DELIVERIES, {"escrow_ids": list(escrow_ids)}):
-        attached = grouped[delivery.escrow_id].setdefault(delivery, [])
-        if file is not None:
-            attached.append(file)
+) -> dict[UUID, list[dict[str, Any]]]:
+    """What was delivered for several escrows, oldest first: rows, each with its files as
+    `evidence`.
+    """
+    grouped: dict[UUID, list[dict[str, Any]]] = {one: [] for one in escrow_ids}
+    rows = await (await driver(session)).fetch(_DELIVERIES, escrow_ids)
+    files = await _of_deliveries(session, [row["id"] for row in rows if row["has_files"]])
+    for row in rows:
+        grouped[row["escrow_id"]].append({**row, "evidence": files.get(row["id"], [])})
+    return grouped
+
+
+async def _of_deliveries(
+    session: AsyncSession, delivery_ids: Collection[UUID]
+) -> Mapping[UUID, list[EvidenceFile]]:
+    """What is attached to several deliveries, oldest first."""
+    grouped: dict[UUID, list[EvidenceFile]] = {one: [] for one in delivery_ids}
+    if not delivery_ids:
+        return grouped
+    for found in await session.scalars(
+        sa.select(EvidenceFile)
+        .where(EvidenceFile.delivery_id.in_(delivery_ids))
+        .order_by(EvidenceFile.id)
+    ):
+        assert found.delivery_id is not None
+        grouped[found.delivery_id].append(found)
     return grouped
 
 

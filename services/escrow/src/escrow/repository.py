@@ -8,7 +8,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from escrow.errors import EscrowNotFound, UnknownIntent
-from escrow.lifecycle import EscrowStatus, IntentKind, IntentState
+from escrow.lifecycle import DeliveryStatus, EscrowStatus, IntentKind, IntentState
+from escrow.milestone_models import Part
 from escrow.models import (
     AssetVerification,
     Delivery,
@@ -20,6 +21,8 @@ from escrow.models import (
     WebhookEvent,
 )
 from shared.clock import clock
+from shared.database import driver
+from shared.ids import new_id
 from shared.jobs import Job, JobStatus
 
 
@@ -155,6 +158,39 @@ async def deliveries(
             .order_by(Delivery.id)
         )
     ).all()
+
+
+_DELIVER = """
+INSERT INTO deliveries (id, escrow_id, milestone_id, offer_id, contract_id, title, description,
+    status, delivered_at, observed_transfer, created_at, updated_at)
+SELECT $1, id, $3, offer_id, contract_id, $4, $5, $6, $7, observed_transfer, clock(), clock()
+FROM escrows WHERE id = $2
+"""
+
+
+async def add_delivery(session: AsyncSession, part: Part, title: str, description: str) -> UUID:
+    """Keep what was delivered, with what has been seen of the game; returns its id."""
+    delivery_id = new_id()
+    await (await driver(session)).execute(
+        _DELIVER,
+        delivery_id,
+        part.escrow_id,
+        part.milestone_id,
+        title,
+        description,
+        DeliveryStatus.DELIVERED,
+        part.delivered_at,
+    )
+    return delivery_id
+
+
+async def note_transfer(session: AsyncSession, escrow: Escrow) -> None:
+    """The game was seen with the buyer: this belongs to all that was delivered."""
+    await session.execute(
+        sa.update(Delivery)
+        .where(Delivery.escrow_id == escrow.id)
+        .values(observed_transfer=escrow.observed_transfer)
+    )
 
 
 async def verifications(

@@ -2,16 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from pydantic import Field, StringConstraints
 
-from escrow.evidence_models import EvidenceFile
 from escrow.evidence_schemas import EvidenceIds, FileView
 from escrow.lifecycle import DeliveryStatus, EscrowStatus, Ownership, Settling
 from escrow.milestone_models import MilestoneEscrow, MilestonePlan
-from escrow.models import Delivery, Escrow, LedgerEntry, LedgerTransaction
+from escrow.models import Escrow, LedgerEntry, LedgerTransaction
 from escrow.postings import Account, Cause
 from escrow.use_cases.outcomes import shares
 from escrow.use_cases.settling import is_waiting
@@ -123,12 +122,6 @@ class DeliveryView(View):
     """The game was seen with the buyer: `creator_id`, `creator_type`, `observed_at`."""
     evidence: list[FileView]
 
-    @classmethod
-    def of(cls, delivery: Delivery, files: Sequence[EvidenceFile]) -> Self:
-        own = {name: getattr(delivery, name) for name in cls.model_fields if name != "evidence"}
-        attached = [FileView.model_validate(file) for file in files]
-        return cls.model_validate(own | {"evidence": attached})
-
 
 class EscrowView(View):
     id: UUID
@@ -176,7 +169,7 @@ class EscrowView(View):
     def of(
         cls,
         escrow: Escrow,
-        deliveries: Mapping[Delivery, Sequence[EvidenceFile]],
+        deliveries: Sequence[Mapping[str, Any]],
         ownership: Ownership | None,
         milestones: Sequence[MilestoneEscrow],
     ) -> Self:
@@ -184,9 +177,7 @@ class EscrowView(View):
             "payout": shares(escrow).to_seller,
             "waits_for": "SELLER_PAYOUT_ACCOUNT" if is_waiting(escrow) else None,
             "ownership": ownership,
-            "deliveries": [
-                DeliveryView.of(delivery, files) for delivery, files in deliveries.items()
-            ],
+            "deliveries": deliveries,
             "milestones": [MilestoneView.of(milestone) for milestone in milestones],
         }
         own = {name: getattr(escrow, name) for name in cls.model_fields if name not in computed}

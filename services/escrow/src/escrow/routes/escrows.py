@@ -72,6 +72,7 @@ class _Ready(Exception):
 
 
 async def _views(session: AsyncSession, escrows: Sequence[Escrow]) -> list[schemas.EscrowView]:
+    await session.flush()  # the answer tells when the row was written
     deliveries = await evidence_repository.deliveries(session, [escrow.id for escrow in escrows])
     divided = await part_repository.milestones(
         session, [escrow.id for escrow in escrows if escrow.is_divided]

@@ -260,7 +260,7 @@ async def withdraw(
         await settling.mark_deliveries(
             session, part, DeliveryStatus.REJECTED, DeliveryStatus.DELIVERED
         )
-        await moves.await_answer(session, part)
+        await moves.await_answer(session, part, now)
     else:
         await moves.await_delivery(session, part)
     await session.flush()

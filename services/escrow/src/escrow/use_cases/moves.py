@@ -1,6 +1,6 @@
 """What every move of an escrow has in common: who asks, whether money is on its way, the record."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -194,10 +194,9 @@ async def await_delivery(session: AsyncSession, part: Part) -> None:
     part.deliver_by = now + period(part.escrow, "deliver_within_seconds")
 
 
-async def await_answer(session: AsyncSession, part: Part) -> None:
-    """From now the buyer has the agreed time to confirm or reject."""
-    now = await clock.now(session)
-    part.release_by = now + period(part.escrow, "auto_release_seconds")
+async def await_answer(session: AsyncSession, part: Part, since: datetime) -> None:
+    """From then the buyer has the agreed time to confirm or reject."""
+    part.release_by = since + period(part.escrow, "auto_release_seconds")
     await deadlines.set(session, part.id, RELEASE_BY, part.release_by)
 
 

@@ -20,13 +20,12 @@ from escrow.lifecycle import (
     IntentState,
 )
 from escrow.milestone_models import Part
-from escrow.models import MANY_ATTEMPTS, Delivery, Escrow, Intent, JobKind
+from escrow.models import MANY_ATTEMPTS, Escrow, Intent, JobKind
 from escrow.postings import Cause
 from escrow.rails import Refund, Transfer
 from escrow.use_cases import evidence, intents, moves, outcomes
 from shared import clock, deadlines, jobs
 from shared.events.escrow import EscrowDelivered
-from shared.ids import new_id
 
 DISPUTE_ALERT = "dispute_alert"
 """The kind of deadline at which an undecided dispute is brought to staff's attention."""
@@ -59,21 +58,9 @@ async def deliver(
     part = await moves.lock_part_for(session, escrow_id, position, EscrowAction.DELIVER, seller_id)
     escrow = part.escrow
     part.delivered_at = await clock.now(session)
-    delivery = Delivery(
-        id=new_id(),
-        escrow_id=escrow.id,
-        milestone_id=part.milestone_id,
-        offer_id=escrow.offer_id,
-        contract_id=escrow.contract_id,
-        title=title,
-        description=description,
-        status=DeliveryStatus.DELIVERED,
-        delivered_at=part.delivered_at,
-        observed_transfer=escrow.observed_transfer,
-    )
-    session.add(delivery)
-    files = await evidence.attach(session, escrow, seller_id, evidence_ids, delivery_id=delivery.id)
-    await moves.await_answer(session, part)
+    delivery_id = await repository.add_delivery(session, part, title, description)
+    files = await evidence.attach(session, escrow, seller_id, evidence_ids, delivery_id=delivery_id)
+    await moves.await_answer(session, part, part.delivered_at)
     await moves.move(session, part, EscrowAction.DELIVER)
     if part is escrow:
         await moves.tell(

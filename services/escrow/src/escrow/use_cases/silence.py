@@ -4,7 +4,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from escrow import evidence_repository, repository
+from escrow import repository
 from escrow.errors import ReclaimNotOpen
 from escrow.lifecycle import DeliveryStatus, EscrowAction, EscrowStatus
 from escrow.milestone_models import Part
@@ -32,8 +32,7 @@ async def note_transfer(session: AsyncSession, event: AssetTransferObserved) -> 
         "creator_type": event.creator_type,
         "observed_at": event.observed_at.isoformat(),
     }
-    for delivery in (await evidence_repository.deliveries(session, [escrow.id]))[escrow.id]:
-        delivery.observed_transfer = escrow.observed_transfer
+    await repository.note_transfer(session, escrow)
     await moves.note(session, escrow, "escrow.transfer_observed", creator=event.creator_id)
 
 
