@@ -32,7 +32,7 @@ from contracts.jobs import Works
 from contracts.models import ContractExecutionJob
 from contracts.settings import Settings
 from contracts.use_cases import CREATION
-from shared.database import create_engine, create_sessions
+from shared.database import Sessions, create_engine
 from shared.events.cards import Deal, GameSnapshot, KycTier, PartyCard, TradeTerms
 from shared.events.identity import UserUpdated
 from shared.events.listings import OfferAccepted
@@ -166,7 +166,7 @@ class Watch:
 async def whole(settings: Settings, files: tuple[str, str, str]) -> tuple[float, dict[str, float]]:
     """CPU milliseconds of a contract, and the share of each part in the elapsed time."""
     engine = create_engine(settings)
-    sessions, storage, press = create_sessions(engine), Storage(settings), Press(*files)
+    sessions, storage, press = Sessions(engine), Storage(settings), Press(*files)
     watch = Watch()
     for thing, method, what in (
         (press, "render", "render"),
@@ -275,7 +275,7 @@ def main() -> None:
 
 async def terms_of(settings: Settings) -> dict[str, Any]:
     engine = create_engine(settings)
-    async with create_sessions(engine)() as session:
+    async with Sessions(engine)() as session:
         terms = await repository.terms(session, "1.0.0")
     await engine.dispose()
     return terms

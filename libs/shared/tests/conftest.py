@@ -15,7 +15,7 @@ from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from shared.database import Sessions, create_engine, create_sessions
+from shared.database import Sessions, create_engine
 from shared.migrations import create_infrastructure_v1
 from shared.testing import Stack
 from shared.testing.probe import TABLES, Happened, ProbeSettings, Relayed
@@ -80,7 +80,7 @@ async def probe(postgres_server: Stack) -> Probe:
 async def sessions(probe: Probe) -> AsyncIterator[Sessions]:
     """Transactions as the service's own login; what they commit stays."""
     engine = create_engine(probe.settings)
-    yield create_sessions(engine)
+    yield Sessions(engine)
     await engine.dispose()
 
 

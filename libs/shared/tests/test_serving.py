@@ -14,7 +14,7 @@ import asyncio
 from fastapi import APIRouter
 from pydantic_settings import SettingsConfigDict
 from shared import web
-from shared.database import create_engine, create_sessions
+from shared.database import Sessions, create_engine
 from shared.settings import ServiceSettings
 
 class Settings(ServiceSettings):
@@ -31,7 +31,7 @@ async def slow() -> str:
 settings = Settings()
 web.run(
     lambda: web.create_app(
-        settings, "Slow", routers=[router], sessions=create_sessions(create_engine(settings))
+        settings, "Slow", routers=[router], sessions=Sessions(create_engine(settings))
     ),
     settings,
 )

@@ -19,7 +19,7 @@ from structlog.testing import capture_logs
 
 from shared import audit, problems, web
 from shared.auth import Caller, OptionalCaller, Staff
-from shared.database import create_engine, create_sessions
+from shared.database import Sessions, create_engine
 from shared.errors import Conflict, Invalid, NotFound, NotYetKnown, TooManyRequests
 from shared.money import Cents
 from shared.settings import ServiceSettings
@@ -118,7 +118,7 @@ def app_of(settings: Settings) -> FastAPI:
         settings,
         "Things",
         routers=[router],
-        sessions=create_sessions(create_engine(settings)),
+        sessions=Sessions(create_engine(settings)),
         keys=issuer.key_source(),
     )
 

@@ -15,7 +15,7 @@ from services.contracts.tests.conftest import Office, make_deal
 from contracts.api import create_app
 from contracts.lifecycle import ContractStatus
 from contracts.settings import Settings
-from shared.database import create_engine, create_sessions
+from shared.database import Sessions, create_engine
 from shared.testing.tokens import TestIssuer
 
 _COMMITTED = b"C\x00\x00\x00\x0bCOMMIT\x00"
@@ -77,7 +77,7 @@ async def test_a_signature_whose_commit_is_not_confirmed_is_given_once(
     wire, address = line
     reached = settings.model_copy(update={"database_url": SecretStr(address)})
     engine = create_engine(reached)
-    app = create_app(reached, create_sessions(engine), issuer.key_source())
+    app = create_app(reached, Sessions(engine), issuer.key_source())
     path = f"/v1/contracts/{contract.id}/sign"
     body = {"document_sha256": contract.sha256, "consent": True}
     headers = {**issuer.authorization(contract.buyer_id), "Idempotency-Key": "once"}

@@ -7,7 +7,7 @@ from contracts.routes import ROUTERS, verify
 from contracts.settings import Settings
 from shared import web
 from shared.auth import KeySource
-from shared.database import Sessions, create_engine, create_sessions
+from shared.database import Sessions, create_engine
 
 
 def create_app(settings: Settings, sessions: Sessions, keys: KeySource | None = None) -> FastAPI:
@@ -25,7 +25,7 @@ def create_app(settings: Settings, sessions: Sessions, keys: KeySource | None = 
 
 def main() -> None:
     settings = Settings()
-    web.run(lambda: create_app(settings, create_sessions(create_engine(settings))), settings)
+    web.run(lambda: create_app(settings, Sessions(create_engine(settings))), settings)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from contracts.models import (
     Signature,
     User,
 )
-from shared import telemetry
+from shared import database, telemetry
 from shared.audit import AuditLog
 from shared.clock import clock
 from shared.events.identity import UserUpdated
@@ -31,7 +31,7 @@ async def get(session: AsyncSession, contract_id: UUID) -> Contract | None:
 
 async def lock(session: AsyncSession, contract_id: UUID) -> Contract | None:
     """The contract as it is now; nobody else changes it until the transaction ends."""
-    return await session.get(Contract, contract_id, with_for_update=True, populate_existing=True)
+    return await database.lock(session, Contract, contract_id)
 
 
 async def add(session: AsyncSession, **columns: Any) -> Contract | None:

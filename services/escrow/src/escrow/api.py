@@ -19,13 +19,13 @@ from escrow.routes.outside import Outside
 from escrow.settings import Settings
 from shared import web
 from shared.auth import KeySource
-from shared.database import Sessions, create_engine, create_sessions
+from shared.database import Sessions, create_engine
 
 
 def create_app(
     settings: Settings, sessions: Sessions | None = None, keys: KeySource | None = None
 ) -> FastAPI:
-    sessions = sessions or create_sessions(create_engine(settings))
+    sessions = sessions or Sessions(create_engine(settings))
     app = web.create_app(
         settings,
         "Bloxtr8 escrow",

@@ -1,6 +1,7 @@
 """Every query and every lock. The escrow is locked first, then its intents."""
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -20,6 +21,7 @@ from escrow.models import (
     User,
     WebhookEvent,
 )
+from shared import database
 from shared.clock import clock
 from shared.database import driver
 from shared.ids import new_id
@@ -34,21 +36,13 @@ async def escrow(session: AsyncSession, escrow_id: UUID) -> Escrow:
     return found
 
 
-_LOCK = (
-    sa.select(Escrow)
-    .where(Escrow.id == sa.bindparam("escrow_id"))
-    .with_for_update()
-    .execution_options(populate_existing=True)
-)
-
-
 async def lock(session: AsyncSession, escrow_id: UUID) -> Escrow:
     """The escrow with its row locked until the commit; who holds it decides every race.
 
     Raises:
         EscrowNotFound: there is none.
     """
-    found = await session.scalar(_LOCK, {"escrow_id": escrow_id})
+    found = await database.lock(session, Escrow, escrow_id)
     if found is None:
         raise EscrowNotFound(escrow_id)
     return found
@@ -86,12 +80,7 @@ async def intent(session: AsyncSession, intent_id: UUID) -> Intent | None:
 
 async def lock_intent(session: AsyncSession, intent_id: UUID) -> Intent:
     """Raises: UnknownIntent."""
-    found = await session.scalar(
-        sa.select(Intent)
-        .where(Intent.id == intent_id)
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    )
+    found = await database.lock(session, Intent, intent_id)
     if found is None:
         raise UnknownIntent(f"There is no intent {intent_id}.")
     return found
@@ -163,15 +152,18 @@ async def deliveries(
 _DELIVER = """
 INSERT INTO deliveries (id, escrow_id, milestone_id, offer_id, contract_id, title, description,
     status, delivered_at, observed_transfer, created_at, updated_at)
-SELECT $1, id, $3, offer_id, contract_id, $4, $5, $6, $7, observed_transfer, clock(), clock()
-FROM escrows WHERE id = $2
+SELECT $1, id, $3, offer_id, contract_id, $4, $5, $6, now, observed_transfer, now, now
+FROM escrows, clock() AS now WHERE id = $2
+RETURNING delivered_at
 """
 
 
-async def add_delivery(session: AsyncSession, part: Part, title: str, description: str) -> UUID:
-    """Keep what was delivered, with what has been seen of the game; returns its id."""
+async def add_delivery(
+    session: AsyncSession, part: Part, title: str, description: str
+) -> tuple[UUID, datetime]:
+    """Keep what is delivered now, with what has been seen of the game; returns its id and time."""
     delivery_id = new_id()
-    await (await driver(session)).execute(
+    delivered_at = await (await driver(session)).fetchval(
         _DELIVER,
         delivery_id,
         part.escrow_id,
@@ -179,9 +171,8 @@ async def add_delivery(session: AsyncSession, part: Part, title: str, descriptio
         title,
         description,
         DeliveryStatus.DELIVERED,
-        part.delivered_at,
     )
-    return delivery_id
+    return delivery_id, delivered_at
 
 
 async def note_transfer(session: AsyncSession, escrow: Escrow) -> None:
@@ -213,12 +204,7 @@ async def lock_payout_account(session: AsyncSession, user_id: UUID) -> PayoutAcc
     await session.execute(
         insert(PayoutAccount).values(user_id=user_id, version=1).on_conflict_do_nothing()
     )
-    found = await session.scalar(
-        sa.select(PayoutAccount)
-        .where(PayoutAccount.user_id == user_id)
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    )
+    found = await database.lock(session, PayoutAccount, user_id)
     assert found is not None
     return found
 

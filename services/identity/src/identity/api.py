@@ -10,13 +10,13 @@ from identity.settings import Settings
 from identity.tokens import OwnKeys
 from shared import web
 from shared.auth import KeySource
-from shared.database import Sessions, create_engine, create_sessions
+from shared.database import Sessions, create_engine
 
 
 def create_app(
     settings: Settings, sessions: Sessions | None = None, keys: KeySource | None = None
 ) -> FastAPI:
-    sessions = sessions or create_sessions(create_engine(settings))
+    sessions = sessions or Sessions(create_engine(settings))
     app = web.create_app(
         settings,
         "Bloxtr8 identity",

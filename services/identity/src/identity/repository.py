@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from identity.models import Account, AssetVerification, OAuthState, Session, SigningKey, User
+from shared import database
 from shared.clock import clock
 
 SESSION_LASTS = timedelta(days=30)
@@ -18,7 +19,7 @@ async def user(session: AsyncSession, user_id: UUID) -> User | None:
 
 
 async def lock_user(session: AsyncSession, user_id: UUID) -> User | None:
-    return await session.get(User, user_id, with_for_update=True)
+    return await database.lock(session, User, user_id)
 
 
 async def accounts(session: AsyncSession, user_id: UUID) -> dict[str, Account]:
@@ -124,7 +125,7 @@ async def verification_of(
 async def lock_verification(
     session: AsyncSession, verification_id: UUID
 ) -> AssetVerification | None:
-    return await session.get(AssetVerification, verification_id, with_for_update=True)
+    return await database.lock(session, AssetVerification, verification_id)
 
 
 async def verification(

@@ -6,13 +6,13 @@ from listings.routes import router
 from listings.settings import Settings
 from shared import web
 from shared.auth import KeySource
-from shared.database import Sessions, create_engine, create_sessions
+from shared.database import Sessions, create_engine
 
 
 def create_app(
     settings: Settings, sessions: Sessions | None = None, keys: KeySource | None = None
 ) -> FastAPI:
-    sessions = sessions or create_sessions(create_engine(settings))
+    sessions = sessions or Sessions(create_engine(settings))
     return web.create_app(
         settings, "Bloxtr8 listings", routers=[router], sessions=sessions, keys=keys
     )

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from listings.lifecycle import ListingStatus, OfferStatus, Visibility
 from listings.models import KnownUser, KnownVerification, Listing, Offer, RobloxSnapshot
+from shared import database
 from shared.database import Model
 
 
@@ -31,7 +32,7 @@ async def listing(session: AsyncSession, listing_id: UUID) -> Listing | None:
 
 
 async def lock_listing(session: AsyncSession, listing_id: UUID) -> Listing | None:
-    return await session.get(Listing, listing_id, with_for_update=True, populate_existing=True)
+    return await database.lock(session, Listing, listing_id)
 
 
 async def browse(
@@ -81,7 +82,7 @@ async def lock_offer(session: AsyncSession, offer_id: UUID) -> tuple[Listing, Of
     if listing_id is None:
         return None
     locked = await lock_listing(session, listing_id)
-    found = await session.get(Offer, offer_id, with_for_update=True, populate_existing=True)
+    found = await database.lock(session, Offer, offer_id)
     assert locked is not None
     assert found is not None
     return locked, found

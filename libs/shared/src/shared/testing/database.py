@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
-from shared.database import Sessions, create_sessions
+from shared.database import Sessions
 from shared.testing.stack import Stack
 
 KEPT_TABLES = {"alembic_version", "relay_leases"}
@@ -54,7 +54,7 @@ class Database:
         self.engine: AsyncEngine = create_async_engine(
             _asyncpg(self.app_dsn), pool_size=20, max_overflow=0
         )
-        self.sessions: Sessions = create_sessions(self.engine)
+        self.sessions: Sessions = Sessions(self.engine)
         self._owner = owner
 
     @classmethod

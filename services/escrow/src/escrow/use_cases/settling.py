@@ -57,10 +57,10 @@ async def deliver(
     """
     part = await moves.lock_part_for(session, escrow_id, position, EscrowAction.DELIVER, seller_id)
     escrow = part.escrow
-    part.delivered_at = await clock.now(session)
-    delivery_id = await repository.add_delivery(session, part, title, description)
+    delivery_id, now = await repository.add_delivery(session, part, title, description)
     files = await evidence.attach(session, escrow, seller_id, evidence_ids, delivery_id=delivery_id)
-    await moves.await_answer(session, part, part.delivered_at)
+    part.delivered_at = now
+    await moves.await_answer(session, part, now)
     await moves.move(session, part, EscrowAction.DELIVER)
     if part is escrow:
         await moves.tell(
