@@ -15,7 +15,6 @@ from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
 import uvicorn
-import uvloop
 from fastapi import APIRouter, Depends, FastAPI, Header, Query
 from fastapi.openapi.utils import get_openapi
 from fastapi.telemetry import TelemetryConfig
@@ -23,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.types import ASGIApp
 
-from shared import crash, health, problems, telemetry
+from shared import health, idempotency, problems, process
 from shared.auth import KeySource, PublishedKeys
 from shared.database import Sessions
 from shared.edge import Edge
@@ -157,11 +156,12 @@ IfMatch = Annotated[int, Depends(_if_match)]
 
 
 class Api(FastAPI):
-    """FastAPI whose OpenAPI tells the problems that every route may answer with."""
+    """FastAPI whose OpenAPI tells the problems that every route may answer with, and its key."""
 
     def openapi(self) -> dict[str, Any]:
         if not self.openapi_schema:
             document = get_openapi(title=self.title, version=self.version, routes=self.routes)
+            idempotency.tell(document, self.routes)
             _tell_problems(document)
             self.openapi_schema = document
         return self.openapi_schema
@@ -269,6 +269,7 @@ async def _serve(app: FastAPI, settings: ServiceSettings) -> None:
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, setattr, api, "should_exit", True)
     watching = asyncio.create_task(ops.serve())
+    process.settle()
     # Health answers until the last request has been served.
     await api.serve()
     ops.should_exit = True
@@ -281,10 +282,8 @@ def run(build: Callable[[], FastAPI], settings: ServiceSettings) -> None:
 
     The API listens on `port`, health and metrics on `ops_port`, in one event loop.
     """
-    telemetry.configure(settings, "api")
-    crash.arm(settings.crash_at)
 
     async def main() -> None:
         await _serve(build(), settings)
 
-    uvloop.run(main())
+    process.run(settings, "api", main)

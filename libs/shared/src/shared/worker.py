@@ -2,19 +2,17 @@
 
 import asyncio
 import contextlib
-import gc
 import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import uvloop
 from faststream.kafka import KafkaBroker
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from shared import crash, health, housekeeping, telemetry
+from shared import health, housekeeping, process, telemetry
 from shared.consumers import Consumers
-from shared.database import Sessions, create_engine, create_sessions
+from shared.database import Sessions, create_engine
 from shared.deadlines import DeadlineTicker
 from shared.jobs import JobRunner
 from shared.relay import Relay
@@ -75,7 +73,7 @@ async def _serve(
     build: Callable[[ServiceSettings, Sessions], WorkerParts],
     engine: AsyncEngine,
 ) -> None:
-    sessions = create_sessions(engine)
+    sessions = Sessions(engine)
     parts = build(settings, sessions)
     consumers, relay = Consumers(settings, sessions, parts.subscribe), Relay(settings)
     work: list[Stoppable] = [consumers, relay, *parts.runners]
@@ -92,9 +90,7 @@ async def _serve(
         is_stuck=consumers.is_stuck,
     )
     server = health.Server.of(ops_app, settings.host, settings.ops_port)
-    # What was imported and built stays: a full collection that walks it stops all work for long.
-    gc.collect()
-    gc.freeze()
+    process.settle()
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
@@ -131,8 +127,6 @@ def run(
         settings: the service's.
         build: makes the service's parts from its settings and sessions.
     """
-    telemetry.configure(settings, "worker")
-    crash.arm(settings.crash_at)
 
     async def main() -> None:
         engine = create_engine(settings)
@@ -142,4 +136,4 @@ def run(
             with contextlib.suppress(OSError):
                 await engine.dispose()
 
-    uvloop.run(main())
+    process.run(settings, "worker", main)
