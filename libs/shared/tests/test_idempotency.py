@@ -2,17 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Annotated
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
 import sqlalchemy as sa
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Response
 from pydantic_settings import SettingsConfigDict
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import make_transient
 
-from shared import audit, idempotency, web
+from shared import audit, auth, web
 from shared.answers import KEPT, IdempotencyKey, forget_old
 from shared.clock import clock
 from shared.database import Sessions
@@ -20,7 +20,6 @@ from shared.errors import Conflict
 from shared.idempotency import Once, OnceIfKeyed
 from shared.settings import ServiceSettings
 from shared.testing.tokens import ISSUER, TestIssuer
-from shared.transactions import Transaction
 
 issuer = TestIssuer()
 running = asyncio.Event()
@@ -45,7 +44,7 @@ class Filled(web.View):
 router = APIRouter()
 
 
-async def fill(session: Transaction, purse_id: UUID, amount: int) -> Filled:
+async def fill(session: AsyncSession, purse_id: UUID, amount: int) -> Filled:
     entry_id = uuid4()
     await audit.record(session, "purse.filled", "purse", purse_id, entry=str(entry_id))
     if amount == 13:
@@ -58,34 +57,32 @@ async def fill(session: Transaction, purse_id: UUID, amount: int) -> Filled:
 
 
 @router.post("/v1/purses/{purse_id}/fill")
-async def fill_route(purse_id: UUID, body: Put, session: Transaction, once: Once) -> Response:
-    return await once(lambda: fill(session, purse_id, body.amount), status=201)
+async def fill_route(purse_id: UUID, body: Put, caller: auth.Caller, once: Once) -> Response:
+    return await once(
+        caller.user_id, lambda session: fill(session, purse_id, body.amount), status=201
+    )
 
 
 @router.post("/v1/purses/{purse_id}/drain")
-async def drain(purse_id: UUID, body: Put, session: Transaction, once: Once) -> Response:
-    return await once(lambda: fill(session, purse_id, body.amount))
+async def drain(purse_id: UUID, body: Put, caller: auth.Caller, once: Once) -> Response:
+    return await once(caller.user_id, lambda session: fill(session, purse_id, body.amount))
 
 
 @router.post("/v1/purses/{purse_id}/key")
-async def show_key(purse_id: UUID, body: Put, session: Transaction, once: Once) -> Response:
-    return await once(lambda: fill(session, purse_id, body.amount), secret=True)
+async def show_key(purse_id: UUID, body: Put, caller: auth.Caller, once: Once) -> Response:
+    return await once(
+        caller.user_id, lambda session: fill(session, purse_id, body.amount), secret=True
+    )
 
 
 @router.post("/v1/purses/{purse_id}/touch")
-async def touch(purse_id: UUID, session: Transaction, once: OnceIfKeyed) -> Response:
-    return await once(lambda: fill(session, purse_id, 0))
-
-
-async def by_link(request: Request, session: Transaction, token: str) -> idempotency.Guard:
-    return idempotency.once_for(request, session, caller=f"link:{token}")
+async def touch(purse_id: UUID, caller: auth.Caller, once: OnceIfKeyed) -> Response:
+    return await once(caller.user_id, lambda session: fill(session, purse_id, 0))
 
 
 @router.post("/v1/purses/{purse_id}/by-link")
-async def link(
-    purse_id: UUID, session: Transaction, once: Annotated[idempotency.Guard, Depends(by_link)]
-) -> Response:
-    return await once(lambda: fill(session, purse_id, 1))
+async def link(purse_id: UUID, token: str, once: Once) -> Response:
+    return await once(f"link:{token}", lambda session: fill(session, purse_id, 1))
 
 
 @pytest.fixture
@@ -298,6 +295,22 @@ async def test_a_caller_without_a_token_has_keys_of_their_own(caller: Caller) ->
     assert first.content == again.content
     assert other.json()["entry_id"] != first.json()["entry_id"]
     assert await caller.effects() == 2
+
+
+async def test_the_header_is_told_of_where_it_is_read(caller: Caller) -> None:
+    document = (await caller.client.get("/v1/purses/openapi.json")).json()
+    told = {
+        path.rpartition("/")[2]: [one["required"] for one in parameters if one["in"] == "header"]
+        for path, operations in document["paths"].items()
+        for parameters in (operations["post"]["parameters"],)
+    }
+    assert told == {
+        "fill": [True],
+        "drain": [True],
+        "key": [True],
+        "touch": [False],
+        "by-link": [True],
+    }
 
 
 async def test_an_answer_is_forgotten_after_24_hours(caller: Caller, sessions: Sessions) -> None:

@@ -7,18 +7,20 @@ advisory lock on caller, route and key turns a second request away while the fir
 import hashlib
 import json
 import re
-from collections.abc import Awaitable, Callable
-from typing import Annotated
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Annotated, Any
+from uuid import UUID
 
-from fastapi import Depends, Header, Request, Response
+from fastapi import Depends, Request, Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.routing import BaseRoute
 
+from shared import crash
 from shared.answers import KEPT
-from shared.auth import Caller
-from shared.database import driver
+from shared.database import Sessions, driver
 from shared.errors import Conflict, DomainError, Invalid
-from shared.transactions import Transaction
 
 HEADER = "Idempotency-Key"
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
@@ -73,27 +75,25 @@ the same statement (`_FIND`): then this command is rolled back, and asked for ag
 
 
 class Guard:
-    """Runs one command at most once per caller, route and key; without a key it just runs it."""
+    """Runs one command at most once per owner, route and key; without a key it just runs it."""
 
-    def __init__(
-        self, request: Request, session: AsyncSession, caller: str, key: str | None
-    ) -> None:
+    def __init__(self, request: Request, key: str | None) -> None:
         self._request = request
-        self._session = session
-        self._caller = caller
         self._key = key
 
     async def __call__(
         self,
-        command: Callable[[], Awaitable[BaseModel]],
+        owner: UUID | str,
+        command: Callable[[AsyncSession], Awaitable[BaseModel]],
         *,
         status: int = 200,
         secret: bool = False,
     ) -> Response:
-        """Run the command, or answer as it was answered before.
+        """Run the command in a transaction, or answer as it was answered before.
 
         Args:
-            command: changes state in this guard's transaction and returns the answer.
+            owner: whose key it is: the caller's id, or for example `link:<sha256>`.
+            command: changes state in the transaction it is given, and returns the answer.
             status: the HTTP status of the first answer, and of each replay.
             secret: the answer holds a secret: it is not stored, and a replay is refused.
 
@@ -102,35 +102,34 @@ class Guard:
             IdempotencyInProgress: the same request is still running.
             AnswerNotKept: the command was done and its answer was secret.
         """
-        if self._key is None:
-            return _json((await command()).model_dump_json().encode(), status)
-        row_id = _hash(self._caller, self._request.method, _route(self._request), self._key)
+        sessions: Sessions = self._request.app.state.sessions
+        async with sessions.begin() as session:
+            if self._key is None:
+                answer = _json(_body(await command(session)), status)
+            else:
+                answer = await self._keyed(session, str(owner), command, status, is_secret=secret)
+            crash.point("cmd.before_commit")
+        return answer
+
+    async def _keyed(
+        self,
+        session: AsyncSession,
+        owner: str,
+        command: Callable[[AsyncSession], Awaitable[BaseModel]],
+        status: int,
+        *,
+        is_secret: bool,
+    ) -> Response:
+        row_id = _hash(owner, self._request.method, _route(self._request), str(self._key))
         body_hash = await self._fingerprint()
-        replay = await self._replay(row_id, body_hash)
+        replay = await _replay(session, row_id, body_hash)
         if replay is not None:
             return replay
-        body = (await command()).model_dump_json().encode()
-        kept = None if secret else body
-        database = await driver(self._session)
-        if not await database.fetchval(_KEEP, row_id, body_hash, status, kept, KEPT):
+        body = _body(await command(session))
+        kept = None if is_secret else body
+        if not await (await driver(session)).fetchval(_KEEP, row_id, body_hash, status, kept, KEPT):
             raise _in_progress()
         return _json(body, status)
-
-    async def _replay(self, row_id: bytes, body_hash: bytes) -> Response | None:
-        lock = int.from_bytes(row_id[:8], "big", signed=True)
-        done = await (await driver(self._session)).fetchrow(_FIND, lock, row_id, KEPT)
-        assert done is not None
-        if not done["is_ours"]:
-            raise _in_progress()
-        if done["body_hash"] is None:
-            return None
-        if done["body_hash"] != body_hash:
-            raise IdempotencyKeyReused("Use a new key for a new request.", field=HEADER)
-        if done["answer"] is None:
-            raise AnswerNotKept("It took effect the first time. Use a new key to do it again.")
-        replayed = _json(done["answer"], done["status"])
-        replayed.headers["Idempotency-Replayed"] = "true"
-        return replayed
 
     async def _fingerprint(self) -> bytes:
         """Equal for requests that mean the same: spacing and order of members do not count."""
@@ -141,8 +140,29 @@ class Guard:
         return _hash(self._request.url.path, self._request.url.query, meaning)
 
 
+async def _replay(session: AsyncSession, row_id: bytes, body_hash: bytes) -> Response | None:
+    lock = int.from_bytes(row_id[:8], "big", signed=True)
+    done = await (await driver(session)).fetchrow(_FIND, lock, row_id, KEPT)
+    assert done is not None
+    if not done["is_ours"]:
+        raise _in_progress()
+    if done["body_hash"] is None:
+        return None
+    if done["body_hash"] != body_hash:
+        raise IdempotencyKeyReused("Use a new key for a new request.", field=HEADER)
+    if done["answer"] is None:
+        raise AnswerNotKept("It took effect the first time. Use a new key to do it again.")
+    replayed = _json(done["answer"], done["status"])
+    replayed.headers["Idempotency-Replayed"] = "true"
+    return replayed
+
+
 def _in_progress() -> IdempotencyInProgress:
     return IdempotencyInProgress("The same request is still running. Ask again in a second.")
+
+
+def _body(answer: BaseModel) -> bytes:
+    return answer.model_dump_json().encode()
 
 
 def _json(body: bytes, status: int) -> Response:
@@ -157,42 +177,48 @@ def _route(request: Request) -> str:
     return str(getattr(request.scope.get("route"), "path", request.url.path))
 
 
-def once_for(
-    request: Request, session: AsyncSession, *, caller: str, required: bool = True
-) -> Guard:
-    """The guard of a caller who holds no access token, for example `link:<sha256>`.
-
-    Raises:
-        IdempotencyKeyRequired: the header is missing.
-        Invalid: the header is not 1 to 255 visible ASCII characters.
-    """
+def _key_of(request: Request) -> str | None:
+    """Raises: Invalid: the header is not 1 to 255 visible ASCII characters."""
     key = request.headers.get(HEADER)
-    if key is None and required:
-        raise IdempotencyKeyRequired(f"Send an {HEADER} header with a value of your own.")
     if key is not None and not _KEY.fullmatch(key):
         raise Invalid("The key must be 1 to 255 visible ASCII characters.", field=HEADER)
-    return Guard(request, session, caller, key)
+    return key
 
 
-async def _once(
-    request: Request,
-    session: Transaction,
-    caller: Caller,
-    _key: Annotated[str | None, Header(alias=HEADER, max_length=255)] = None,
-) -> Guard:
-    return once_for(request, session, caller=str(caller.user_id))
+async def _once(request: Request) -> Guard:
+    key = _key_of(request)
+    if key is None:
+        raise IdempotencyKeyRequired(f"Send an {HEADER} header with a value of your own.")
+    return Guard(request, key)
 
 
-async def _once_if_keyed(
-    request: Request,
-    session: Transaction,
-    caller: Caller,
-    _key: Annotated[str | None, Header(alias=HEADER, max_length=255)] = None,
-) -> Guard:
-    return once_for(request, session, caller=str(caller.user_id), required=False)
+async def _once_if_keyed(request: Request) -> Guard:
+    return Guard(request, _key_of(request))
 
 
-Once = Annotated[Guard, Depends(_once, scope="function")]
+Once = Annotated[Guard, Depends(_once)]
 """The header is required: money or a signature moves."""
-OnceIfKeyed = Annotated[Guard, Depends(_once_if_keyed, scope="function")]
+OnceIfKeyed = Annotated[Guard, Depends(_once_if_keyed)]
 """The header is honoured when sent."""
+
+
+def tell(document: dict[str, Any], routes: Sequence[BaseRoute]) -> None:
+    """Name the header in the OpenAPI document of the routes that read it.
+
+    A parameter of the dependency would do the same, at a tenth of what the framework costs.
+    """
+    for route in routes:
+        if not isinstance(route, APIRoute):
+            continue
+        asked = {needed.call for needed in route.dependant.dependencies}
+        if asked.isdisjoint({_once, _once_if_keyed}):
+            continue
+        header = {
+            "name": HEADER,
+            "in": "header",
+            "required": _once in asked,
+            "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+        }
+        for method in route.methods or ():
+            operation = document["paths"][route.path_format][method.lower()]
+            operation.setdefault("parameters", []).append(header)

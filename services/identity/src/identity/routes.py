@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Cookie, Depends, Query, Request, Response
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from identity import repository, schemas, tokens, use_cases
 from identity.errors import (
@@ -63,7 +64,7 @@ class Outside:
     vault: Vault
 
 
-def _outside(request: Request) -> Outside:
+async def _outside(request: Request) -> Outside:
     outside: Outside = request.app.state.outside
     return outside
 
@@ -207,16 +208,16 @@ async def my_games(out: Out, caller: Caller) -> schemas.Games:
     tags=["games"],
 )
 async def ask_verification(
-    body: schemas.AskVerification, caller: Caller, session: Transaction, once: OnceIfKeyed
+    body: schemas.AskVerification, caller: Caller, once: OnceIfKeyed
 ) -> Response:
     """Have the ownership of a game checked; ask for the verdict a moment later."""
 
-    async def command() -> schemas.VerificationView:
+    async def command(session: AsyncSession) -> schemas.VerificationView:
         row = await use_cases.ask_verification(session, caller.user_id, body.game_id)
         await session.refresh(row)
         return schemas.VerificationView.model_validate(row)
 
-    return await once(command, status=201)
+    return await once(caller.user_id, command, status=201)
 
 
 @router.get("/v1/verifications", responses=_problems(), tags=["games"])

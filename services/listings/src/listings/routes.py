@@ -79,15 +79,15 @@ async def _offer_view(session: AsyncSession, offer: Offer) -> schemas.OfferView:
     tags=["listings"],
 )
 async def create_listing(
-    body: schemas.CreateListing, caller: Caller, session: Transaction, once: OnceIfKeyed
+    body: schemas.CreateListing, caller: Caller, once: OnceIfKeyed
 ) -> Response:
     """Put a game of one's own on offer."""
 
-    async def command() -> schemas.ListingView:
+    async def command(session: AsyncSession) -> schemas.ListingView:
         listing = await listing_cases.create(session, caller.user_id, **body.model_dump())
         return (await _views(session, [listing]))[0]
 
-    return await once(command, status=201)
+    return await once(caller.user_id, command, status=201)
 
 
 @router.get("/v1/listings", responses=_problems(), tags=["listings"])
@@ -157,16 +157,15 @@ async def activate_listing(
     _body: schemas.NoBody,
     version: IfMatch,
     caller: Caller,
-    session: Transaction,
     once: OnceIfKeyed,
 ) -> Response:
-    async def command() -> schemas.ListingView:
+    async def command(session: AsyncSession) -> schemas.ListingView:
         listing = await listing_cases.switch(
             session, caller.user_id, listing_id, version, ListingAction.ACTIVATE
         )
         return (await _views(session, [listing]))[0]
 
-    return await once(command)
+    return await once(caller.user_id, command)
 
 
 @router.post(
@@ -180,16 +179,15 @@ async def deactivate_listing(
     _body: schemas.NoBody,
     version: IfMatch,
     caller: Caller,
-    session: Transaction,
     once: OnceIfKeyed,
 ) -> Response:
-    async def command() -> schemas.ListingView:
+    async def command(session: AsyncSession) -> schemas.ListingView:
         listing = await listing_cases.switch(
             session, caller.user_id, listing_id, version, ListingAction.DEACTIVATE
         )
         return (await _views(session, [listing]))[0]
 
-    return await once(command)
+    return await once(caller.user_id, command)
 
 
 @router.get(
@@ -231,13 +229,13 @@ async def quote(
     tags=["offers"],
 )
 async def make_offer(
-    listing_id: UUID, body: schemas.Proposal, caller: Caller, session: Transaction, once: Once
+    listing_id: UUID, body: schemas.Proposal, caller: Caller, once: Once
 ) -> Response:
-    async def command() -> schemas.OfferView:
+    async def command(session: AsyncSession) -> schemas.OfferView:
         offer = await offers.make(session, caller.user_id, listing_id, **body.model_dump())
         return await _offer_view(session, offer)
 
-    return await once(command, status=201)
+    return await once(caller.user_id, command, status=201)
 
 
 @router.get("/v1/offers", responses=_problems(), tags=["offers"])
@@ -277,18 +275,17 @@ async def accept_offer(
     body: schemas.Accept,
     request: Request,
     caller: Caller,
-    session: Transaction,
     once: Once,
 ) -> Response:
     """Make the deal; from now on the listing is reserved and a contract is drawn up."""
 
-    async def command() -> schemas.OfferView:
+    async def command(session: AsyncSession) -> schemas.OfferView:
         offer = await deals.accept(
             session, caller.user_id, offer_id, _settings(request), body.listing_version
         )
         return await _offer_view(session, offer)
 
-    return await once(command)
+    return await once(caller.user_id, command)
 
 
 @router.post(
@@ -306,15 +303,15 @@ async def accept_offer(
     tags=["offers"],
 )
 async def counter_offer(
-    offer_id: UUID, body: schemas.Proposal, caller: Caller, session: Transaction, once: Once
+    offer_id: UUID, body: schemas.Proposal, caller: Caller, once: Once
 ) -> Response:
     """Answer with another offer, which then is the other side's to answer."""
 
-    async def command() -> schemas.OfferView:
+    async def command(session: AsyncSession) -> schemas.OfferView:
         child = await offers.counter(session, caller.user_id, offer_id, **body.model_dump())
         return await _offer_view(session, child)
 
-    return await once(command, status=201)
+    return await once(caller.user_id, command, status=201)
 
 
 @router.post(
@@ -324,12 +321,12 @@ async def counter_offer(
     tags=["offers"],
 )
 async def decline_offer(
-    offer_id: UUID, _body: schemas.NoBody, caller: Caller, session: Transaction, once: OnceIfKeyed
+    offer_id: UUID, _body: schemas.NoBody, caller: Caller, once: OnceIfKeyed
 ) -> Response:
-    async def command() -> schemas.OfferView:
+    async def command(session: AsyncSession) -> schemas.OfferView:
         return await _offer_view(session, await offers.decline(session, caller.user_id, offer_id))
 
-    return await once(command)
+    return await once(caller.user_id, command)
 
 
 @router.post(
@@ -341,9 +338,9 @@ async def decline_offer(
     tags=["offers"],
 )
 async def withdraw_offer(
-    offer_id: UUID, _body: schemas.NoBody, caller: Caller, session: Transaction, once: OnceIfKeyed
+    offer_id: UUID, _body: schemas.NoBody, caller: Caller, once: OnceIfKeyed
 ) -> Response:
-    async def command() -> schemas.OfferView:
+    async def command(session: AsyncSession) -> schemas.OfferView:
         return await _offer_view(session, await offers.withdraw(session, caller.user_id, offer_id))
 
-    return await once(command)
+    return await once(caller.user_id, command)

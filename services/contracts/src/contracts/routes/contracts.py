@@ -4,6 +4,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from contracts import use_cases
 from contracts.errors import ContractNotFound, DocumentNotMade, MayNotSign, NotConfirmed
@@ -123,20 +124,19 @@ async def sign(
     contract_id: UUID,
     body: OwnSignRequest,
     request: Request,
-    session: Transaction,
     caller: Caller,
     once: Once,
 ) -> Response:
     method = _method(caller, body.confirmation, request.app.state.settings.discord_client)
     wallet = await wallet_of(body)
 
-    async def command() -> ContractView:
+    async def command(session: AsyncSession) -> ContractView:
         contract = await use_cases.sign(
             session, contract_id, caller.user_id, body.document_sha256, method, wallet
         )
         return await contract_view(session, contract)
 
-    return await once(command)
+    return await once(caller.user_id, command)
 
 
 @router.post(
@@ -148,15 +148,14 @@ async def sign(
 async def decline(
     contract_id: UUID,
     body: DeclineRequest,
-    session: Transaction,
     caller: Caller,
     once: OnceIfKeyed,
 ) -> Response:
-    async def command() -> ContractView:
+    async def command(session: AsyncSession) -> ContractView:
         contract = await use_cases.decline(session, contract_id, caller.user_id, body.reason)
         return await contract_view(session, contract)
 
-    return await once(command)
+    return await once(caller.user_id, command)
 
 
 @router.post(
@@ -166,7 +165,7 @@ async def decline(
     responses=problems.responses(*SIGNING_REFUSALS, TooManyRequests),
 )
 async def make_link(
-    contract_id: UUID, request: Request, session: Transaction, caller: Caller, once: OnceIfKeyed
+    contract_id: UUID, request: Request, caller: Caller, once: OnceIfKeyed
 ) -> Response:
     await limits.hit(
         request.app.state.sessions,
@@ -175,12 +174,12 @@ async def make_link(
         per_seconds=3600,
     )
 
-    async def command() -> LinkView:
+    async def command(session: AsyncSession) -> LinkView:
         secret, link = await use_cases.make_link(session, contract_id, caller.user_id)
         origin = request.app.state.settings.public_url.rstrip("/")
         return LinkView(url=f"{origin}/sign#{secret}", expires_at=link.expires_at)
 
-    return await once(command, secret=True)
+    return await once(caller.user_id, command, secret=True)
 
 
 @router.post(
@@ -189,15 +188,13 @@ async def make_link(
     response_model=ContractView,
     responses=problems.responses(ContractNotFound, IllegalMove, *idempotency.REFUSALS),
 )
-async def retry(
-    contract_id: UUID, session: Transaction, caller: Caller, once: OnceIfKeyed
-) -> Response:
-    async def command() -> ContractView:
+async def retry(contract_id: UUID, caller: Caller, once: OnceIfKeyed) -> Response:
+    async def command(session: AsyncSession) -> ContractView:
         return await contract_view(
             session, await use_cases.retry(session, contract_id, _reader(caller))
         )
 
-    return await once(command)
+    return await once(caller.user_id, command)
 
 
 @router.post(
@@ -206,13 +203,11 @@ async def retry(
     response_model=ContractView,
     responses=problems.responses(Forbidden, ContractNotFound, IllegalMove, *idempotency.REFUSALS),
 )
-async def void(
-    contract_id: UUID, body: VoidRequest, session: Transaction, caller: Staff, once: OnceIfKeyed
-) -> Response:
-    async def command() -> ContractView:
+async def void(contract_id: UUID, body: VoidRequest, caller: Staff, once: OnceIfKeyed) -> Response:
+    async def command(session: AsyncSession) -> ContractView:
         reader = _reader(caller)
         return await contract_view(
             session, await use_cases.void(session, contract_id, reader, body.reason)
         )
 
-    return await once(command)
+    return await once(caller.user_id, command)

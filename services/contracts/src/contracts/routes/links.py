@@ -1,6 +1,7 @@
 """Magic links: the secret in the body is the credential; a GET would be fetched by previews."""
 
 from fastapi import APIRouter, Depends, Request, Response
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from contracts import use_cases
 from contracts.errors import DocumentNotMade, LinkNotUsable
@@ -14,6 +15,7 @@ from contracts.schemas import (
 )
 from shared import audit, idempotency, limits, problems
 from shared.errors import TooManyRequests
+from shared.idempotency import Once, OnceIfKeyed
 from shared.lifecycle import IllegalMove
 from shared.transactions import Transaction
 
@@ -56,14 +58,14 @@ async def view_by_link(
     responses=problems.responses(*_REFUSALS, *SIGNING_REFUSALS),
     dependencies=[_NotTooManyGuesses],
 )
-async def sign_by_link(body: LinkSignRequest, request: Request, session: Transaction) -> Response:
+async def sign_by_link(body: LinkSignRequest, once: Once) -> Response:
     wallet = await wallet_of(body)
 
-    async def command() -> ContractView:
+    async def command(session: AsyncSession) -> ContractView:
         contract = await use_cases.sign_by_link(session, body.token, body.document_sha256, wallet)
         return await contract_view(session, contract)
 
-    return await _once_by_link(request, session, body)(command)
+    return await once(_owner(body), command)
 
 
 @router.post(
@@ -73,20 +75,13 @@ async def sign_by_link(body: LinkSignRequest, request: Request, session: Transac
     responses=problems.responses(*_REFUSALS, IllegalMove, *idempotency.REFUSALS),
     dependencies=[_NotTooManyGuesses],
 )
-async def decline_by_link(
-    body: LinkDeclineRequest, request: Request, session: Transaction
-) -> Response:
-    async def command() -> ContractView:
+async def decline_by_link(body: LinkDeclineRequest, once: OnceIfKeyed) -> Response:
+    async def command(session: AsyncSession) -> ContractView:
         contract = await use_cases.decline_by_link(session, body.token, body.reason)
         return await contract_view(session, contract)
 
-    return await _once_by_link(request, session, body)(command)
+    return await once(_owner(body), command)
 
 
-def _once_by_link(
-    request: Request, session: Transaction, body: LinkSignRequest | LinkDeclineRequest
-) -> idempotency.Guard:
-    caller = f"link:{use_cases.hash_of(body.token)}"
-    return idempotency.once_for(
-        request, session, caller=caller, required=isinstance(body, LinkSignRequest)
-    )
+def _owner(body: LinkSignRequest | LinkDeclineRequest) -> str:
+    return f"link:{use_cases.hash_of(body.token)}"

@@ -1,6 +1,7 @@
 """Contract templates: staff read them, admins decide which words contracts are made of."""
 
 from fastapi import APIRouter, Request, Response
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from contracts import template_repository, use_cases
 from contracts.documents import sample
@@ -31,13 +32,11 @@ async def read_templates(session: Transaction, _staff: Staff) -> TemplatesView:
     response_model=TemplateView,
     responses=problems.responses(TemplateExists, *_COMMAND),
 )
-async def create_template(
-    body: NewTemplate, session: Transaction, _admin: Admin, once: OnceIfKeyed
-) -> Response:
-    async def command() -> TemplateView:
+async def create_template(body: NewTemplate, admin: Admin, once: OnceIfKeyed) -> Response:
+    async def command(session: AsyncSession) -> TemplateView:
         return TemplateView.of(await use_cases.create_template(session, body.terms()))
 
-    return await once(command, status=201)
+    return await once(admin.user_id, command, status=201)
 
 
 @router.get(
@@ -77,13 +76,11 @@ async def preview_template(version: str, request: Request, _staff: Staff) -> Res
     response_model=TemplateView,
     responses=problems.responses(TemplateNotFound, TemplateDeprecated, *_COMMAND),
 )
-async def activate_template(
-    version: str, session: Transaction, _admin: Admin, once: OnceIfKeyed
-) -> Response:
-    async def command() -> TemplateView:
+async def activate_template(version: str, admin: Admin, once: OnceIfKeyed) -> Response:
+    async def command(session: AsyncSession) -> TemplateView:
         return TemplateView.of(await use_cases.activate_template(session, version))
 
-    return await once(command)
+    return await once(admin.user_id, command)
 
 
 @router.post(
@@ -92,10 +89,8 @@ async def activate_template(
     response_model=TemplateView,
     responses=problems.responses(TemplateNotFound, TemplateActive, *_COMMAND),
 )
-async def deprecate_template(
-    version: str, session: Transaction, _admin: Admin, once: OnceIfKeyed
-) -> Response:
-    async def command() -> TemplateView:
+async def deprecate_template(version: str, admin: Admin, once: OnceIfKeyed) -> Response:
+    async def command(session: AsyncSession) -> TemplateView:
         return TemplateView.of(await use_cases.deprecate_template(session, version))
 
-    return await once(command)
+    return await once(admin.user_id, command)

@@ -4,6 +4,7 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Response
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from escrow import book_repository, schemas
 from escrow.book_schemas import DifferenceView, Explain, StatementView, SuspendedView
@@ -78,17 +79,15 @@ async def list_suspense(
         *_COMMAND, AttributionDoesNotFit, OnHold, MoneyIsMoving, IllegalMove
     ),
 )
-async def attribute(
-    payment_id: UUID, body: Explain, session: Transaction, _staff: StaffInPerson, once: Once
-) -> Response:
+async def attribute(payment_id: UUID, body: Explain, staff: StaffInPerson, once: Once) -> Response:
     """The money was the agreed payment of its escrow: it is held from now on."""
 
-    async def command() -> schemas.EscrowView:
+    async def command(session: AsyncSession) -> schemas.EscrowView:
         return await view(
             session, await suspense.attribute(session, payment_id, reason=body.reason)
         )
 
-    return await once(command)
+    return await once(staff.user_id, command)
 
 
 @router.post(
@@ -96,17 +95,15 @@ async def attribute(
     response_model=schemas.EscrowView,
     responses=problems.responses(*_COMMAND),
 )
-async def give_back(
-    payment_id: UUID, body: Explain, session: Transaction, _staff: StaffInPerson, once: Once
-) -> Response:
+async def give_back(payment_id: UUID, body: Explain, staff: StaffInPerson, once: Once) -> Response:
     """The money goes back to whoever paid it."""
 
-    async def command() -> schemas.EscrowView:
+    async def command(session: AsyncSession) -> schemas.EscrowView:
         return await view(
             session, await suspense.give_back(session, payment_id, reason=body.reason)
         )
 
-    return await once(command)
+    return await once(staff.user_id, command)
 
 
 @router.get("/differences", responses=problems.responses(Forbidden))

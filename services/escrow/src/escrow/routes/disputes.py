@@ -70,11 +70,11 @@ async def list_disputes(escrow_id: UUID, session: Transaction, caller: Caller) -
     responses=problems.responses(*COMMAND, *ATTACHING, AlreadyConfirmed),
 )
 async def open_dispute(
-    escrow_id: UUID, body: OpenDispute, session: Transaction, caller: InPerson, once: Once
+    escrow_id: UUID, body: OpenDispute, caller: InPerson, once: Once
 ) -> Response:
     """A side does not agree with how the trade goes; the money stays."""
 
-    async def command() -> DisputeView:
+    async def command(session: AsyncSession) -> DisputeView:
         opened = await disputes.ask(
             session,
             escrow_id,
@@ -86,7 +86,7 @@ async def open_dispute(
         )
         return await dispute_view(session, opened)
 
-    return await once(command)
+    return await once(caller.user_id, command)
 
 
 @router.post(
@@ -94,12 +94,10 @@ async def open_dispute(
     response_model=DisputeView,
     responses=problems.responses(*COMMAND, *ATTACHING, AlreadyConfirmed),
 )
-async def reject(
-    escrow_id: UUID, body: OpenDispute, session: Transaction, caller: InPerson, once: Once
-) -> Response:
+async def reject(escrow_id: UUID, body: OpenDispute, caller: InPerson, once: Once) -> Response:
     """The buyer refuses what was delivered, which opens a dispute."""
 
-    async def command() -> DisputeView:
+    async def command(session: AsyncSession) -> DisputeView:
         opened = await disputes.ask(
             session,
             escrow_id,
@@ -111,7 +109,7 @@ async def reject(
         )
         return await dispute_view(session, opened)
 
-    return await once(command)
+    return await once(caller.user_id, command)
 
 
 @router.post(
@@ -123,13 +121,12 @@ async def add_evidence(
     escrow_id: UUID,
     dispute_id: UUID,
     body: Say,
-    session: Transaction,
     caller: InPerson,
     once: Once,
 ) -> Response:
     """A side says something for the moderator and the other side to read."""
 
-    async def command() -> DisputeView:
+    async def command(session: AsyncSession) -> DisputeView:
         dispute = await disputes.add_evidence(
             session,
             escrow_id,
@@ -141,7 +138,7 @@ async def add_evidence(
         )
         return await dispute_view(session, dispute)
 
-    return await once(command)
+    return await once(caller.user_id, command)
 
 
 @router.post(
@@ -152,20 +149,19 @@ async def add_evidence(
 async def withdraw(
     escrow_id: UUID,
     dispute_id: UUID,
-    session: Transaction,
     caller: InPerson,
     once: Once,
     _body: Body = None,
 ) -> Response:
     """A side takes the dispute back; when both have, the trade goes on where it was."""
 
-    async def command() -> DisputeView:
+    async def command(session: AsyncSession) -> DisputeView:
         dispute = await disputes.withdraw(
             session, escrow_id, dispute_id, caller.user_id, is_staff=caller.is_staff
         )
         return await dispute_view(session, dispute)
 
-    return await once(command)
+    return await once(caller.user_id, command)
 
 
 @router.post(
@@ -176,20 +172,19 @@ async def withdraw(
 async def take(
     escrow_id: UUID,
     dispute_id: UUID,
-    session: Transaction,
     caller: InPerson,
     once: Once,
     _body: Body = None,
 ) -> Response:
     """A moderator begins to look at it."""
 
-    async def command() -> DisputeView:
+    async def command(session: AsyncSession) -> DisputeView:
         dispute = await disputes.take(
             session, escrow_id, dispute_id, caller.user_id, is_staff=caller.is_staff
         )
         return await dispute_view(session, dispute)
 
-    return await once(command)
+    return await once(caller.user_id, command)
 
 
 @router.post(
@@ -201,13 +196,12 @@ async def resolve(
     escrow_id: UUID,
     dispute_id: UUID,
     body: Decide,
-    session: Transaction,
     caller: InPerson,
     once: Once,
 ) -> Response:
     """A moderator decides; RESOLVED when the money has moved."""
 
-    async def command() -> DisputeView:
+    async def command(session: AsyncSession) -> DisputeView:
         dispute = await disputes.resolve(
             session,
             escrow_id,
@@ -220,7 +214,7 @@ async def resolve(
         )
         return await dispute_view(session, dispute)
 
-    return await once(command)
+    return await once(caller.user_id, command)
 
 
 @router.get("/v1/escrow/disputes", responses=problems.responses(Forbidden))

@@ -1,10 +1,9 @@
 """Escrows over HTTP: read, pay, deliver, confirm, refund, cancel, and the ledger."""
 
 from collections.abc import Sequence
-from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from escrow import book_repository, evidence_repository, part_repository, repository, schemas
@@ -151,27 +150,18 @@ async def read_ledger(escrow_id: UUID, session: Transaction, caller: Caller) -> 
     },
 )
 async def pay(
-    escrow_id: UUID,
-    request: Request,
-    caller: InPerson,
-    out: Out,
-    _body: Body = None,
-    _key: Annotated[str | None, Header(alias=idempotency.HEADER, max_length=255)] = None,
+    escrow_id: UUID, caller: InPerson, out: Out, once: Once, _body: Body = None
 ) -> Response:
     """What the buyer pays with; 202 while it is being prepared."""
+
+    async def prepare(session: AsyncSession) -> schemas.PaymentPreparing:
+        escrow, payment_id = await paying.prepare_payment(session, escrow_id, caller.user_id)
+        return _preparing(escrow, payment_id)
+
     try:
-        async with out.sessions.begin() as session:
-            once = idempotency.once_for(request, session, caller=str(caller.user_id))
-
-            async def prepare() -> schemas.PaymentPreparing:
-                escrow, payment_id = await paying.prepare_payment(
-                    session, escrow_id, caller.user_id
-                )
-                return _preparing(escrow, payment_id)
-
-            answer = await once(prepare, status=202)
+        answer = await once(caller.user_id, prepare, status=202)
     except _Ready as ready:
-        return await _hand_over(request, caller, out, ready)
+        return await _hand_over(caller, out, once, ready)
     answer.headers["Retry-After"] = str(PREPARING_SECONDS)
     return answer
 
@@ -183,14 +173,14 @@ def _preparing(escrow: Escrow, payment_id: str | None) -> schemas.PaymentPrepari
     return schemas.PaymentPreparing()
 
 
-async def _hand_over(request: Request, caller: Principal, out: Outside, ready: _Ready) -> Response:
+async def _hand_over(caller: Principal, out: Outside, once: Once, ready: _Ready) -> Response:
     """Fetch the client secret, with no transaction open, and answer with it once."""
     try:
         secret = await out.rail.client_secret(ready.payment_id)
     except (InDoubt, AskAgain, Refused) as error:
         raise Unavailable("The payment provider does not answer right now.") from error
 
-    async def payment() -> schemas.PaymentReady:
+    async def payment(_session: AsyncSession) -> schemas.PaymentReady:
         return schemas.PaymentReady(
             client_secret=secret,
             payment_intent_id=ready.payment_id,
@@ -198,9 +188,7 @@ async def _hand_over(request: Request, caller: Principal, out: Outside, ready: _
             currency=ready.currency,
         )
 
-    async with out.sessions.begin() as session:
-        once = idempotency.once_for(request, session, caller=str(caller.user_id))
-        return await once(payment, secret=True)
+    return await once(caller.user_id, payment, secret=True)
 
 
 @router.post(
@@ -208,12 +196,10 @@ async def _hand_over(request: Request, caller: Principal, out: Outside, ready: _
     response_model=schemas.EscrowView,
     responses=problems.responses(*COMMAND, *ATTACHING),
 )
-async def deliver(
-    escrow_id: UUID, body: schemas.Deliver, session: Transaction, caller: InPerson, once: Once
-) -> Response:
+async def deliver(escrow_id: UUID, body: schemas.Deliver, caller: InPerson, once: Once) -> Response:
     """The seller has handed the game over."""
 
-    async def command() -> schemas.EscrowView:
+    async def command(session: AsyncSession) -> schemas.EscrowView:
         escrow = await settling.deliver(
             session,
             escrow_id,
@@ -224,7 +210,7 @@ async def deliver(
         )
         return await view(session, escrow)
 
-    return await once(command)
+    return await once(caller.user_id, command)
 
 
 @router.post(
@@ -232,15 +218,13 @@ async def deliver(
     response_model=schemas.EscrowView,
     responses=problems.responses(*COMMAND, AlreadyConfirmed),
 )
-async def confirm(
-    escrow_id: UUID, session: Transaction, caller: InPerson, once: Once, _body: Body = None
-) -> Response:
+async def confirm(escrow_id: UUID, caller: InPerson, once: Once, _body: Body = None) -> Response:
     """The buyer has the game; the seller is paid."""
 
-    async def command() -> schemas.EscrowView:
+    async def command(session: AsyncSession) -> schemas.EscrowView:
         return await view(session, await settling.confirm(session, escrow_id, caller.user_id))
 
-    return await once(command)
+    return await once(caller.user_id, command)
 
 
 @router.post(
@@ -248,20 +232,18 @@ async def confirm(
     response_model=schemas.EscrowView,
     responses=problems.responses(*COMMAND, SellerStillWaited),
 )
-async def refund(
-    escrow_id: UUID, body: schemas.Refund, session: Transaction, caller: InPerson, once: Once
-) -> Response:
+async def refund(escrow_id: UUID, body: schemas.Refund, caller: InPerson, once: Once) -> Response:
     """The seller or staff give the money back before anything was delivered; staff also when the
     seller could not be paid for 80 days.
     """
 
-    async def command() -> schemas.EscrowView:
+    async def command(session: AsyncSession) -> schemas.EscrowView:
         escrow = await held_long.refund(
             session, escrow_id, caller.user_id, is_staff=caller.is_staff, reason=body.reason
         )
         return await view(session, escrow)
 
-    return await once(command)
+    return await once(caller.user_id, command)
 
 
 @router.post(
@@ -269,14 +251,12 @@ async def refund(
     response_model=schemas.EscrowView,
     responses=problems.responses(*COMMAND, CancelNotOpen, ReclaimNotOpen),
 )
-async def cancel(
-    escrow_id: UUID, session: Transaction, caller: InPerson, once: Once, _body: Body = None
-) -> Response:
+async def cancel(escrow_id: UUID, caller: InPerson, once: Once, _body: Body = None) -> Response:
     """The buyer leaves: before paying when the seller has lost the game, later when nothing was
     delivered in time.
     """
 
-    async def command() -> schemas.EscrowView:
+    async def command(session: AsyncSession) -> schemas.EscrowView:
         return await view(session, await silence.leave(session, escrow_id, caller.user_id))
 
-    return await once(command)
+    return await once(caller.user_id, command)

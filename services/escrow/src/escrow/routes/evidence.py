@@ -36,7 +36,7 @@ _COMMAND = (EscrowNotFound, OwnSessionNeeded, *idempotency.REFUSALS)
 router = APIRouter(tags=["evidence"])
 
 
-def _storage(request: Request) -> Storage:
+async def _storage(request: Request) -> Storage:
     storage: Storage = request.app.state.storage
     return storage
 
@@ -62,14 +62,13 @@ async def _expires_at(session: AsyncSession) -> datetime:
 async def announce(
     escrow_id: UUID,
     body: AnnounceFile,
-    session: Transaction,
     caller: InPerson,
     storage: Stored,
     once: Once,
 ) -> Response:
     """A side is about to upload a file; the answer says where to, for 5 minutes."""
 
-    async def command() -> AnnouncedView:
+    async def command(session: AsyncSession) -> AnnouncedView:
         file = await evidence.announce(
             session,
             escrow_id,
@@ -86,7 +85,7 @@ async def announce(
             upload=UploadForm(url=url, fields=fields, expires_at=expires_at),
         )
 
-    return await once(command, secret=True)
+    return await once(caller.user_id, command, secret=True)
 
 
 @router.post(
@@ -97,20 +96,19 @@ async def announce(
 async def complete(
     escrow_id: UUID,
     file_id: UUID,
-    session: Transaction,
     caller: InPerson,
     once: Once,
     _body: Body = None,
 ) -> Response:
     """The file has been uploaded; its check makes it READY, or REFUSED with a reason."""
 
-    async def command() -> FileView:
+    async def command(session: AsyncSession) -> FileView:
         file = await evidence.complete(
             session, escrow_id, file_id, caller.user_id, is_staff=caller.is_staff
         )
         return FileView.model_validate(file)
 
-    return await once(command)
+    return await once(caller.user_id, command)
 
 
 @router.get(_PLACE, responses=problems.responses(EscrowNotFound))

@@ -3,6 +3,7 @@
 from uuid import UUID
 
 from fastapi import APIRouter, Response
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from escrow.case_schemas import HoldView, Lift, PlaceHold
 from escrow.errors import EscrowNotFound, HoldLifted, HoldNotFound, NotYourMove, OwnSessionNeeded
@@ -11,7 +12,6 @@ from escrow.use_cases import holds
 from shared import idempotency, problems
 from shared.errors import Conflict
 from shared.idempotency import Once
-from shared.transactions import Transaction
 
 _COMMAND = (EscrowNotFound, NotYourMove, OwnSessionNeeded, *idempotency.REFUSALS)
 
@@ -23,12 +23,10 @@ router = APIRouter(tags=["holds"])
     response_model=HoldView,
     responses=problems.responses(*_COMMAND, Conflict),
 )
-async def place_hold(
-    escrow_id: UUID, body: PlaceHold, session: Transaction, caller: InPerson, once: Once
-) -> Response:
+async def place_hold(escrow_id: UUID, body: PlaceHold, caller: InPerson, once: Once) -> Response:
     """Staff stop a trade: until it is lifted only staff move it."""
 
-    async def command() -> HoldView:
+    async def command(session: AsyncSession) -> HoldView:
         hold = await holds.place(
             session,
             escrow_id,
@@ -39,7 +37,7 @@ async def place_hold(
         )
         return HoldView.model_validate(hold)
 
-    return await once(command)
+    return await once(caller.user_id, command)
 
 
 @router.post(
@@ -51,13 +49,12 @@ async def lift_hold(
     escrow_id: UUID,
     hold_id: UUID,
     body: Lift,
-    session: Transaction,
     caller: InPerson,
     once: Once,
 ) -> Response:
     """Staff let a trade go on."""
 
-    async def command() -> HoldView:
+    async def command(session: AsyncSession) -> HoldView:
         hold = await holds.lift(
             session,
             escrow_id,
@@ -68,4 +65,4 @@ async def lift_hold(
         )
         return HoldView.model_validate(hold)
 
-    return await once(command)
+    return await once(caller.user_id, command)

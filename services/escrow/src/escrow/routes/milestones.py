@@ -62,18 +62,17 @@ async def list_milestones(
 async def propose(
     escrow_id: UUID,
     body: schemas.ProposeMilestones,
-    session: Transaction,
     caller: InPerson,
     once: Once,
 ) -> Response:
     """A side would divide the trade; the other may accept, or propose something else."""
 
-    async def command() -> schemas.MilestonesView:
+    async def command(session: AsyncSession) -> schemas.MilestonesView:
         proposed = [(one.title, one.amount) for one in body.milestones]
         await milestones.propose(session, escrow_id, caller.user_id, proposed)
         return await _view(session, escrow_id)
 
-    return await once(command)
+    return await once(caller.user_id, command)
 
 
 @router.post(
@@ -84,17 +83,16 @@ async def propose(
 async def accept(
     escrow_id: UUID,
     body: schemas.AcceptMilestones,
-    session: Transaction,
     caller: InPerson,
     once: Once,
 ) -> Response:
     """The other side agrees to exactly the proposal it has read."""
 
-    async def command() -> schemas.MilestonesView:
+    async def command(session: AsyncSession) -> schemas.MilestonesView:
         await milestones.accept(session, escrow_id, caller.user_id, body.version)
         return await _view(session, escrow_id)
 
-    return await once(command)
+    return await once(caller.user_id, command)
 
 
 @router.post(
@@ -106,13 +104,12 @@ async def deliver(
     escrow_id: UUID,
     position: Position,
     body: schemas.Deliver,
-    session: Transaction,
     caller: InPerson,
     once: Once,
 ) -> Response:
     """The seller has done what this milestone is about."""
 
-    async def command() -> schemas.EscrowView:
+    async def command(session: AsyncSession) -> schemas.EscrowView:
         escrow = await settling.deliver(
             session,
             escrow_id,
@@ -124,7 +121,7 @@ async def deliver(
         )
         return await view(session, escrow)
 
-    return await once(command)
+    return await once(caller.user_id, command)
 
 
 @router.post(
@@ -135,18 +132,17 @@ async def deliver(
 async def confirm(
     escrow_id: UUID,
     position: Position,
-    session: Transaction,
     caller: InPerson,
     once: Once,
     _body: Body = None,
 ) -> Response:
     """The buyer is content; the seller is paid for this milestone."""
 
-    async def command() -> schemas.EscrowView:
+    async def command(session: AsyncSession) -> schemas.EscrowView:
         escrow = await settling.confirm(session, escrow_id, caller.user_id, position=position)
         return await view(session, escrow)
 
-    return await once(command)
+    return await once(caller.user_id, command)
 
 
 @router.post(
@@ -158,7 +154,6 @@ async def refund(
     escrow_id: UUID,
     position: Position,
     body: schemas.Refund,
-    session: Transaction,
     caller: InPerson,
     once: Once,
 ) -> Response:
@@ -166,7 +161,7 @@ async def refund(
     when the seller could not be paid for 80 days.
     """
 
-    async def command() -> schemas.EscrowView:
+    async def command(session: AsyncSession) -> schemas.EscrowView:
         escrow = await held_long.refund(
             session,
             escrow_id,
@@ -177,7 +172,7 @@ async def refund(
         )
         return await view(session, escrow)
 
-    return await once(command)
+    return await once(caller.user_id, command)
 
 
 @router.post(
@@ -188,18 +183,17 @@ async def refund(
 async def cancel(
     escrow_id: UUID,
     position: Position,
-    session: Transaction,
     caller: InPerson,
     once: Once,
     _body: Body = None,
 ) -> Response:
     """The buyer takes this milestone's money back when it was not delivered in time."""
 
-    async def command() -> schemas.EscrowView:
+    async def command(session: AsyncSession) -> schemas.EscrowView:
         escrow = await silence.reclaim(session, escrow_id, caller.user_id, position=position)
         return await view(session, escrow)
 
-    return await once(command)
+    return await once(caller.user_id, command)
 
 
 @router.post(
@@ -211,18 +205,17 @@ async def open_dispute(
     escrow_id: UUID,
     position: Position,
     body: OpenDispute,
-    session: Transaction,
     caller: InPerson,
     once: Once,
 ) -> Response:
     """A side does not agree about this milestone; the others go on."""
 
-    async def command() -> DisputeView:
+    async def command(session: AsyncSession) -> DisputeView:
         return await _dispute(
             session, escrow_id, position, body, caller.user_id, EscrowAction.DISPUTE
         )
 
-    return await once(command)
+    return await once(caller.user_id, command)
 
 
 @router.post(
@@ -234,18 +227,17 @@ async def reject(
     escrow_id: UUID,
     position: Position,
     body: OpenDispute,
-    session: Transaction,
     caller: InPerson,
     once: Once,
 ) -> Response:
     """The buyer refuses what was delivered for this milestone, which opens a dispute."""
 
-    async def command() -> DisputeView:
+    async def command(session: AsyncSession) -> DisputeView:
         return await _dispute(
             session, escrow_id, position, body, caller.user_id, EscrowAction.REJECT
         )
 
-    return await once(command)
+    return await once(caller.user_id, command)
 
 
 async def _dispute(

@@ -21,7 +21,7 @@ class Outside:
     rail: StripeRail
 
 
-def _outside(request: Request) -> Outside:
+async def _outside(request: Request) -> Outside:
     outside: Outside = request.app.state.outside
     return outside
 

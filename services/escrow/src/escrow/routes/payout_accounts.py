@@ -1,9 +1,9 @@
 """A seller's payout account over HTTP."""
 
-from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Response
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from escrow import schemas
 from escrow.errors import AccountFrozen, OwnSessionNeeded
@@ -12,6 +12,7 @@ from escrow.routes.outside import InPerson, Out, Outside
 from escrow.use_cases import payout_accounts
 from shared import idempotency, problems, telemetry
 from shared.errors import Unavailable
+from shared.idempotency import OnceIfKeyed
 
 BACK_PATH = "/payouts"
 """Where the provider's page sends the seller back to; returning says nothing, asking again does."""
@@ -56,11 +57,10 @@ async def _account_of(out: Outside, user_id: UUID) -> str:
     ),
 )
 async def onboard(
-    request: Request,
     caller: InPerson,
     out: Out,
+    once: OnceIfKeyed,
     _body: schemas.Nothing | None = None,
-    _key: Annotated[str | None, Header(alias=idempotency.HEADER, max_length=255)] = None,
 ) -> Response:
     """A page on which the seller becomes payable."""
     try:
@@ -70,16 +70,14 @@ async def onboard(
         link: OnboardingLink = await out.rail.onboarding_link(account_id, back_url)
     except (InDoubt, AskAgain, Refused) as error:
         raise _unavailable(error) from error
-    async with out.sessions.begin() as session:
-        once = idempotency.once_for(request, session, caller=str(caller.user_id), required=False)
 
-        async def command() -> schemas.OnboardingView:
-            await payout_accounts.note_payable(session, caller.user_id, is_payable=is_payable)
-            return schemas.OnboardingView(
-                onboarding_url=link.url, expires_at=link.expires_at, is_payable=is_payable
-            )
+    async def command(session: AsyncSession) -> schemas.OnboardingView:
+        await payout_accounts.note_payable(session, caller.user_id, is_payable=is_payable)
+        return schemas.OnboardingView(
+            onboarding_url=link.url, expires_at=link.expires_at, is_payable=is_payable
+        )
 
-        return await once(command, secret=True)
+    return await once(caller.user_id, command, secret=True)
 
 
 @router.get("/v1/payout-account", responses=problems.responses(OwnSessionNeeded))
