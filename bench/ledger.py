@@ -29,7 +29,8 @@ from escrow.book_repository import post
 from escrow.postings import Cause
 from escrow.settings import Settings
 from escrow.use_cases import opening
-from shared.database import Sessions, create_engine, create_sessions
+from shared import process
+from shared.database import POOL_CONNECTIONS, Sessions, create_engine
 from shared.events.cards import Deal, GameSnapshot, KycTier, PartyCard, TradeTerms
 from shared.events.contracts import ContractExecuted, SealedDocument
 from shared.ids import new_id
@@ -37,11 +38,11 @@ from shared.money import Currency, Rail
 from shared.testing import Stack
 from shared.testing.tokens import TestIssuer
 
-TURNS = 5
+TURNS = 7
 BARE = 600
 POSTINGS = 300
 COMMANDS = 100
-SIDE_BY_SIDE = 4
+SIDE_BY_SIDE = POOL_CONNECTIONS
 AMOUNT, FEE = 450_000, 11_250
 MONTH = 30 * 86_400
 PARTIES = {"sasha": uuid4(), "blair": uuid4()}
@@ -214,11 +215,12 @@ async def command_turn(app: ASGIApp, issuer: TestIssuer, escrow_ids: list[UUID])
 async def measure(stack: Stack) -> str:
     settings, issuer = Settings(), TestIssuer()
     engine = create_engine(settings)
-    sessions = create_sessions(engine)
+    sessions = Sessions(engine)
     owner_dsn = stack.owner_dsn("escrow")
     bare = await asyncpg.connect(owner_dsn)
     await bare.execute("CREATE TABLE bare (id uuid PRIMARY KEY, account text, amount bigint)")
     app = create_app(settings, sessions, issuer.key_source())
+    process.settle()
     turns = []
     for turn in range(TURNS + 1):
         escrow_ids = await held_escrows(sessions, owner_dsn, COMMANDS)
