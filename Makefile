@@ -65,7 +65,7 @@ check: $(READY) ## lint, types, architecture, event schemas, compose file, image
 	@$(BIN)/mypy $(CODE)
 	$(call say,architecture)
 	@$(BIN)/lint-imports
-	@$(BIN)/python deploy/checks/subscribers.py libs services
+	@$(BIN)/python deploy/checks/code.py libs services deploy
 	$(call say,published events)
 	@$(BIN)/python deploy/checks/events.py check
 	$(call say,spelling)

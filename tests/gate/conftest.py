@@ -57,8 +57,8 @@ class Copy:
     def lint_imports(self) -> subprocess.CompletedProcess[str]:
         return self.run("-c", "from importlinter.cli import lint_imports_command as c; c()")
 
-    def check_subscribers(self) -> subprocess.CompletedProcess[str]:
-        return self.run(str(ROOT / "deploy/checks/subscribers.py"), "libs", "services")
+    def check_code(self) -> subprocess.CompletedProcess[str]:
+        return self.run(str(ROOT / "deploy/checks/code.py"), "libs", "services", "deploy")
 
     def events(self, action: str) -> subprocess.CompletedProcess[str]:
         return self.run(str(ROOT / "deploy/checks/events.py"), action, "--root", str(self.root))

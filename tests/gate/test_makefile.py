@@ -41,7 +41,7 @@ def test_make_check_runs_every_check() -> None:
         "ruff format --check .",
         "mypy libs services deploy tests bench",
         "lint-imports",
-        "python deploy/checks/subscribers.py libs services",
+        "python deploy/checks/code.py libs services deploy",
         "python deploy/checks/events.py check",
         "codespell",
         "python deploy/checks/projects.py",

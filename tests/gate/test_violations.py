@@ -18,7 +18,7 @@ def broken(result: Result) -> list[str]:
 
 def test_the_tree_as_it_is_passes(copy: Copy) -> None:
     assert (copy.lint_imports().returncode, broken(copy.lint_imports())) == (0, [])
-    assert copy.check_subscribers().returncode == 0
+    assert copy.check_code().returncode == 0
     assert copy.events("check").returncode == 0
 
 
@@ -104,11 +104,37 @@ def test_the_shared_library_may_not_know_a_service(copy: Copy) -> None:
 )
 def test_a_subscriber_that_could_lose_a_message_is_found(copy: Copy, call: str) -> None:
     copy.append(copy.module("escrow", "planted"), f"facts = {call}")
-    result = copy.check_subscribers()
+    result = copy.check_code()
     assert result.returncode == 1
     assert result.stderr.strip() == (
         "services/escrow/src/escrow/planted.py:2: subscriber without AckPolicy.NACK_ON_ERROR"
     )
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("ok = signature == expected", "signature"),
+        ("ok = expected != request.client_secret", "client_secret"),
+        ('ok = body["token"] == expected', "token"),
+        ("ok = given.access_token() in {expected}", "access_token"),
+    ],
+)
+def test_a_secret_compared_by_its_bytes_is_found(copy: Copy, line: str, name: str) -> None:
+    copy.append(copy.module("escrow", "planted"), line)
+    result = copy.check_code()
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"services/escrow/src/escrow/planted.py:2: {name} compared by")
+    assert result.stderr.strip().endswith("use compare_digest")
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["ok = compare_digest(signature, expected)", 'ok = token == ""', "ok = secret is None"],
+)
+def test_what_tells_nothing_of_a_secret_passes(copy: Copy, line: str) -> None:
+    copy.append(copy.module("escrow", "planted"), line)
+    assert copy.check_code().returncode == 0
 
 
 EVENTS = Path("libs/shared/src/shared/events")

@@ -154,9 +154,12 @@ async def test_the_buyer_leaves_freely_when_the_seller_has_lost_the_game(
         ({"amount_received": 450_001}, (450_001, "USD")),
         ({"amount": 450_001, "amount_received": 450_001}, (450_001, "USD")),
         ({"currency": "eur"}, (450_000, "EUR")),
+        ({"currency": "jpy"}, (450_000, "JPY")),
+        ({"amount": 4_500, "amount_received": 4_500}, (4_500, "USD")),
+        ({"amount_received": 4_500_000_000, "currency": "usdc"}, (4_500_000_000, "USDC")),
         ({"transfer_group": "another"}, (450_000, "USD")),
     ],
-    ids=["less", "more", "asked more", "currency", "group"],
+    ids=["less", "more", "asked more", "currency", "yen", "dollars", "six decimals", "group"],
 )
 async def test_money_that_is_not_as_agreed_waits_in_suspense(
     desk: "Desk", trade: "Trade", lie: dict[str, Any], posted: tuple[int, str]
