@@ -135,7 +135,7 @@ def arguments(config: Path, jars: Path) -> list[str]:
         '        pattern: "%d %p %m (%c)%n"\n  Loggers:\n    Root:\n      level: WARN\n'
         "      AppenderRef:\n        ref: out\n"
     )
-    memory = ("-Xms64m", "-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+    memory = ("-Xms128m", "-Xmx384m", "-Xmn64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
     native = "--enable-native-access=ALL-UNNAMED"
     return java(
         jars,

@@ -19,7 +19,7 @@ SIDE_BY_SIDE = 4
 WAITING_MESSAGES = 1000
 ROOM_WITHIN_SECONDS = 60
 """Waiting longer would bring the consumer near `max_poll_interval_ms` and out of its group."""
-COMMITS_APART_SECONDS = 0.05
+COMMITS_APART_SECONDS = 0.2
 COMMIT_WITHIN_SECONDS = 5
 
 

@@ -32,8 +32,10 @@ from shared.settings import ServiceSettings
 PAGE_ROWS = 1000
 PAGES_AHEAD = 2
 POLL_SECONDS = 0.25
-LOOKS_APART_SECONDS = 0.008
-"""The broker has one request of ours at a time; smaller ones would cost more than they save."""
+LOOKS_APART_SECONDS = 0.016
+"""Half as long costs relay, broker and consumer a sixth more per event at 300 events/s: on a small
+machine they wait for each other then, and the slowest hundredth is later by a third.
+"""
 ACK_WITHIN_SECONDS = 30
 METADATA_WITHIN_SECONDS = 5
 FORGET_MISSING_SECONDS = 30
