@@ -17,6 +17,7 @@ import structlog
 from opentelemetry import context, trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from shared.settings import ServiceSettings
@@ -125,7 +126,10 @@ def _without_secrets(settings: ServiceSettings) -> Any:
 
 def _configure_traces(settings: ServiceSettings, service: str, process: str) -> None:
     provider = TracerProvider(
-        resource=Resource.create({"service.name": f"{service}.{process}"}), shutdown_on_exit=True
+        resource=Resource.create({"service.name": f"{service}.{process}"}),
+        # Without somebody to send spans to only their ids count, for logs and events.
+        sampler=ALWAYS_ON if settings.otlp_endpoint else ALWAYS_OFF,
+        shutdown_on_exit=True,
     )
     if settings.otlp_endpoint:
         # Imported on demand: the exporter costs memory that an idle process need not pay.
