@@ -38,7 +38,7 @@ from shared.money import Currency, Rail
 from shared.testing import Stack
 from shared.testing.tokens import TestIssuer
 
-TURNS = 7
+TURNS = 11
 BARE = 600
 POSTINGS = 300
 COMMANDS = 100

@@ -1,7 +1,8 @@
 """After a commit that leaves work behind, the schema's workers are told by NOTIFY.
 
-The NOTIFY goes over a connection of its own, at most once a millisecond: inside the writing
-transaction it would take a lock that all commits share. A lost one costs a poll interval, no more.
+The NOTIFY goes over a connection of its own, as often at most as the relay looks: inside the
+writing transaction it would take a lock that all commits share. A lost one costs a poll interval,
+no more.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from shared import outages, outbox, telemetry
 from shared.settings import ServiceSettings
 
 RECONNECT_SECONDS = 1
-APART_SECONDS = 0.005
+APART_SECONDS = 0.016
 
 log = telemetry.get_logger()
 
