@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 from sqlalchemy.orm.exc import StaleDataError
 
 from shared import database
@@ -20,12 +20,14 @@ from shared.database import Model, Sessions, driver, text_enum
 from shared.testing.waiting import eventually
 
 _TABLE = """
-DROP TABLE IF EXISTS parcels;
+DROP TABLE IF EXISTS parcels CASCADE;
 CREATE TABLE parcels (
     id uuid PRIMARY KEY, state text NOT NULL, labels jsonb, sent_to uuid, sent_at timestamptz,
     "weight" bigint NOT NULL, note text, seal bytea, updated_at timestamptz NOT NULL DEFAULT clock()
 );
-GRANT SELECT, INSERT, UPDATE, DELETE ON parcels TO probe_app;
+DROP TABLE IF EXISTS receipts;
+CREATE TABLE receipts (id uuid PRIMARY KEY, parcel_id uuid REFERENCES parcels);
+GRANT SELECT, INSERT, UPDATE, DELETE ON parcels, receipts TO probe_app;
 """
 
 
@@ -46,6 +48,14 @@ class Parcel(Model):
     note: Mapped[str | None]
     seal: Mapped[bytes | None] = mapped_column(sa.LargeBinary)
     updated_at: Mapped[datetime] = mapped_column(default=clock(), onupdate=clock())
+
+
+class Receipt(Model):
+    __tablename__ = "receipts"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    parcel_id: Mapped[UUID | None] = mapped_column(sa.ForeignKey("parcels.id"))
+    parcel: Mapped[Parcel | None] = relationship()
 
 
 COLUMNS = [name for name in sa.inspect(Parcel).column_attrs.keys() if name != "updated_at"]  # noqa: SIM118
@@ -144,6 +154,19 @@ async def test_an_expression_is_left_to_the_database(sessions: Sessions, parcel_
         await session.refresh(parcel)
         assert parcel.grams == 3
         assert parcel.sent_at is not None
+
+
+async def test_a_related_row_is_left_to_the_unit_of_work(
+    owner: asyncpg.Connection, sessions: Sessions, parcel_id: UUID
+) -> None:
+    receipt_id = uuid4()
+    async with sessions.begin() as session:
+        session.add(Receipt(id=receipt_id))
+    async with sessions.begin() as session:
+        receipt = await database.lock(session, Receipt, receipt_id)
+        assert receipt is not None
+        receipt.parcel = await found(session, parcel_id)
+    assert await owner.fetchval("SELECT parcel_id FROM receipts") == parcel_id
 
 
 async def test_a_savepoint_takes_the_change_back(

@@ -56,23 +56,22 @@ async def lock(
 async def update(database: asyncpg.Connection, session: Session, row: DeclarativeBase) -> bool:
     """Write what has changed of a row of the session.
 
-    Returns False, with nothing written, when a value is an expression for the database to compute:
-    that is left to the unit of work.
+    Returns False, with nothing written, when that is more than values of columns: a related row, or
+    an expression for the database to compute. That is left to the unit of work.
 
     Args:
         database: the driver's connection, within the session's transaction.
         session: which holds the row.
-        row: has changed columns and no other changes.
+        row: one that has changed.
 
     Raises:
         StaleDataError: the row is gone.
     """
     state: InstanceState[Any] = sa.inspect(row)
-    now, before = state.dict, state.committed_state
-    touched = [name for name in state.mapper.column_attrs.keys() if name in before]  # noqa: SIM118
-    if any(isinstance(now[name], sa.ClauseElement) for name in touched):
+    now, before, columns = state.dict, state.committed_state, state.mapper.column_attrs
+    if any(name not in columns or isinstance(now[name], sa.ClauseElement) for name in before):
         return False
-    changed = tuple(name for name in touched if before[name] != now[name])
+    changed = tuple(sorted(name for name in before if before[name] != now[name]))
     if changed:
         assert state.identity is not None
         statement, converts, computed = _update(state.mapper, changed)
