@@ -21,12 +21,11 @@ def unsafe_subscriber(node: ast.AST) -> str | None:
     """A call like `broker.subscriber(...)` must say the policy itself: a value from elsewhere
     proves nothing.
     """
-    match node:
-        case ast.Call(func=ast.Attribute(attr="subscriber"), keywords=words):
-            pass
-        case _:
-            return None
-    says = (word.value for word in words if word.arg == "ack_policy")
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+        return None
+    if node.func.attr != "subscriber":
+        return None
+    says = (word.value for word in node.keywords if word.arg == "ack_policy")
     is_safe = any(isinstance(value, ast.Attribute) and value.attr == POLICY for value in says)
     return None if is_safe else f"subscriber without AckPolicy.{POLICY}"
 

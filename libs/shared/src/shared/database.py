@@ -74,12 +74,10 @@ class _Session(AsyncSession):
         held = self.sync_session
         changed = list(held.dirty)
         # A savepoint that is rolled back must find what was written in it.
-        is_more = held.new or held.deleted or len(changed) > 1 or held.in_nested_transaction()
-        if is_more or objects or (changed and not await self._write(changed[0])):
+        is_nested = held.in_nested_transaction()
+        is_more = objects or held.new or held.deleted or len(changed) > 1 or is_nested
+        if is_more or (changed and not await rows.update(await driver(self), held, changed[0])):
             await super().flush(objects)
-
-    async def _write(self, row: Model) -> bool:
-        return await rows.update(await driver(self), self.sync_session, row)
 
 
 class Sessions:

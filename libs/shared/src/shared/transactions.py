@@ -1,5 +1,6 @@
 """A request's transaction; apart from `database`, for workers do without FastAPI."""
 
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Annotated
 
@@ -20,6 +21,8 @@ async def transaction(request: Request) -> AsyncIterator[AsyncSession]:
         crash.point("cmd.before_commit")
 
 
+request_transaction = contextlib.asynccontextmanager(transaction)
+"""The same for who opens it by hand."""
 Transaction = Annotated[AsyncSession, Depends(transaction, scope="function")]
 """With FastAPI's default scope the 200 would leave before the commit, and a commit that fails
 would never be seen by the client."""

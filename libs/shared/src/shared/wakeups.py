@@ -20,6 +20,10 @@ from shared.settings import ServiceSettings
 
 RECONNECT_SECONDS = 1
 APART_SECONDS = 0.016
+"""Also between two looks of the relay. Half as long costs relay, broker and consumer a sixth more
+per event at 300 events/s: on a small machine they wait for each other then, and the slowest
+hundredth is later by a third.
+"""
 
 log = telemetry.get_logger()
 

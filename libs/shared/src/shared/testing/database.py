@@ -54,7 +54,7 @@ class Database:
         self.engine: AsyncEngine = create_async_engine(
             _asyncpg(self.app_dsn), pool_size=20, max_overflow=0
         )
-        self.sessions: Sessions = Sessions(self.engine)
+        self.sessions = Sessions(self.engine)
         self._owner = owner
 
     @classmethod
