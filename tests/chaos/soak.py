@@ -11,13 +11,15 @@ are chosen by the seed too, but what is hit by them is not.
 
 import asyncio
 import logging
+import multiprocessing
 import os
-import subprocess
+import runpy
 import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -37,7 +39,7 @@ from shared.testing import Database, Stack, connection, eventually
 from shared.testing.tokens import ISSUER
 
 RUNS, SEED = int(os.environ.get("RUNS", "1000")), int(os.environ.get("SEED", "1"))
-WORKERS = 2
+WORKER, WORKERS = "escrow.worker", 2
 KILLS_PER_STEP = 0.15
 ELSEWHERE = {"I18-projection"}
 """Needs identity, which does not run here."""
@@ -60,18 +62,32 @@ def say(text: str) -> None:
     print(text, flush=True)  # noqa: T201 - a program that prints
 
 
-class Workers:
-    """Escrow's worker processes; a dead one is started again by `tend`."""
+def _work(log: str, environment: dict[str, str]) -> None:
+    """Become escrow's worker."""
+    with Path(log).open("ab") as output:
+        os.dup2(output.fileno(), sys.stdout.fileno())
+        os.dup2(output.fileno(), sys.stderr.fileno())
+    os.environ.update(environment)
+    runpy.run_module(WORKER, run_name="__main__")
 
-    def __init__(self, stack: Stack, log: Path) -> None:
-        self._argv = stack.argv("escrow.worker")
-        self._environment = {**os.environ, **stack.env("escrow.worker"), "ESCROW_OPS_PORT": "0"}
-        self._log = log.open("ab")
-        self._running: list[subprocess.Popen[bytes]] = []
+
+class Workers:
+    """Escrow's worker processes; a dead one is started again by `tend`.
+
+    They are forked from a process that has imported all they need: that alone takes a worker
+    longer than what it then lives for.
+    """
+
+    def __init__(self, stack: Stack) -> None:
+        self._forks = multiprocessing.get_context("forkserver")
+        self._forks.set_forkserver_preload([WORKER])
+        self._log = str(stack.folder / "workers.log")
+        self._environment = stack.env(WORKER) | {"ESCROW_OPS_PORT": "0"}
+        self._running: list[ForkServerProcess] = []
         self.deaths = 0
 
     def tend(self) -> None:
-        for process in [one for one in self._running if one.poll() is not None]:
+        for process in [one for one in self._running if not one.is_alive()]:
             self._running.remove(process)
             self.deaths += 1
         while len(self._running) < WORKERS:
@@ -81,27 +97,21 @@ class Workers:
         if self._running:
             process = chance.choice(self._running)
             process.kill()
-            process.wait()
+            process.join()
 
     def arm(self, point: str) -> None:
         """Let one more worker die where it comes to this crash point."""
         self._start(ESCROW_CRASH_AT=point)
 
     def _start(self, **changes: str) -> None:
-        self._running.append(
-            subprocess.Popen(
-                self._argv,
-                env=self._environment | changes,
-                stdout=self._log,
-                stderr=self._log,
-            )
-        )
+        process = self._forks.Process(target=_work, args=(self._log, self._environment | changes))
+        process.start()
+        self._running.append(process)
 
     def end(self) -> None:
         for process in self._running:
             process.kill()
-            process.wait()
-        self._log.close()
+            process.join()
 
 
 class LiveDesk(Desk):
@@ -250,7 +260,7 @@ async def live_desk(stack: Stack) -> AsyncIterator[LiveDesk]:
         if name.startswith("ESCROW_")
     }
     ours = {"public_url": ISSUER, "jwt_issuer": ISSUER, "stripe_webhook_secrets": SECRET}
-    workers = Workers(stack, stack.folder / "workers.log")
+    workers = Workers(stack)
     settings = Settings.model_validate(named | ours)
     async with Database.opened("escrow", stack, "bloxtr8") as database:
         desk = LiveDesk(stack, database, workers, provider, settings)

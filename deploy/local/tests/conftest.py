@@ -86,8 +86,8 @@ class Stack:
         return psutil.Process(self.supervisor.pid).children(recursive=True)
 
 
-def assert_gone(processes: list[psutil.Process]) -> None:
-    _, alive = psutil.wait_procs(processes, timeout=10)
+def assert_gone(processes: list[psutil.Process], within_seconds: float = 10) -> None:
+    _, alive = psutil.wait_procs(processes, timeout=within_seconds)
     assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
 
 

@@ -15,6 +15,7 @@ import asyncpg
 import psutil
 from deploy.local.tests.conftest import WITHIN_SECONDS, Stack, assert_gone
 
+from bloxtr8.control import ask
 from bloxtr8.home import Home
 from bloxtr8.ports import DEFAULT_PORTS
 from bloxtr8.postgres import data_folder
@@ -92,7 +93,7 @@ def test_one_life_of_a_stack(stack: Stack) -> None:
     assert supervisor is not None
     family = [supervisor, *supervisor.children(recursive=True)]
     assert stack.run("down").stdout == "The stack is down.\n"
-    assert_gone(family)
+    assert_gone(family, within_seconds=0)
 
     data = data_folder(Home(stack.folder, {}))
     assert data.exists()
@@ -116,6 +117,16 @@ def test_secrets_are_their_owners_alone(stack: Stack) -> None:
         if file.is_file() and stat.S_IMODE(file.stat().st_mode) & 0o077:
             said = file.read_bytes().decode(errors="replace")
             assert not [password for password in passwords if password in said], file
+
+
+def test_who_waits_until_the_stack_is_down_finds_no_process(stack: Stack) -> None:
+    stack.up("simulators")
+    assert stack.supervisor is not None
+    family = [psutil.Process(stack.supervisor.pid), *stack.family()]
+    home = Home(stack.folder, {})
+    ask(home, "down")
+    home.wait_until_down()
+    assert_gone(family, within_seconds=0)
 
 
 def test_a_killed_supervisor_leaves_no_process_and_no_obstacle(stack: Stack) -> None:

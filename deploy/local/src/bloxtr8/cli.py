@@ -79,14 +79,12 @@ def up(
         raise typer.Exit(running.start_detached(home, arguments, console))
     names = [name for value in only or () for name in value.split(",")]
     try:
-        with home.locked():
-            is_up = asyncio.run(
-                running.supervise(
-                    home, names, console, for_tests=for_tests, check_ports=not free_ports
-                )
-            )
+        home.hold()
     except BlockingIOError:
         raise Misused(f"Another start or stop is at work in {home.path}. Wait for it.") from None
+    is_up = asyncio.run(
+        running.supervise(home, names, console, for_tests=for_tests, check_ports=not free_ports)
+    )
     raise typer.Exit(0 if is_up else 1)
 
 
@@ -99,7 +97,7 @@ def down(
     ] = False,
 ) -> None:
     """Stop the stack; its data stays unless wiped."""
-    from bloxtr8 import postgres, running  # noqa: PLC0415
+    from bloxtr8 import postgres  # noqa: PLC0415
 
     home = open_home(state)
     try:
@@ -108,7 +106,7 @@ def down(
         out.print("The stack is not up.")
     else:
         with console.status("Stopping …"):
-            running.wait_until_down(home)
+            home.wait_until_down()
         out.print("The stack is down.")
     if wipe and home.is_made:
         with _locked(home):
@@ -316,7 +314,7 @@ def demo(*, state: StateOption = None, as_json: JsonOption = False) -> None:
         if not was_up:
             ask(home, "down")
             with console.status("Stopping what was started …"):
-                running.wait_until_down(home)
+                home.wait_until_down()
     if as_json:
         print(json.dumps(report))  # noqa: T201 - the command's output
     else:

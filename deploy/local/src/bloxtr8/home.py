@@ -78,16 +78,30 @@ class Home:
         made.mkdir(mode=0o700, exist_ok=True)
         return made
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """One supervisor a folder.
+    def hold(self, *, waiting: bool = False) -> int:
+        """Be the folder's one supervisor until this process ends, or closes what is returned.
+
+        At its end the kernel lets go: whoever gets the folder then finds no process any more.
 
         Raises:
-            BlockingIOError: another one has it.
+            BlockingIOError: another one has it, and it was not to be waited for.
         """
         with (self.path / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if waiting else fcntl.LOCK_NB))
+            return os.dup(lock.fileno())
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """No supervisor meanwhile; raises as `hold` does."""
+        lock = self.hold()
+        try:
             yield
+        finally:
+            os.close(lock)
+
+    def wait_until_down(self) -> None:
+        """Wait until the supervisor has ended."""
+        os.close(self.hold(waiting=True))
 
     def secret(self, name: str) -> str:
         """The stack's password of this name, made at first use and kept.

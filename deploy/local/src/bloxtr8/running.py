@@ -1,7 +1,6 @@
 """Runs the stack: in this process until it is told to stop, or in a background process."""
 
 import asyncio
-import contextlib
 import json
 import signal
 import subprocess
@@ -151,11 +150,3 @@ def _wait_until_up(child: subprocess.Popen[bytes], log: Path, console: Console) 
             if time.monotonic() > deadline:
                 raise Misused(f"Not ready within {DETACHED_READY_SECONDS} s; see {log}")
             time.sleep(0.05)
-
-
-def wait_until_down(home: Home) -> None:
-    """Wait until the supervisor has let go of the folder."""
-    while True:
-        with contextlib.suppress(BlockingIOError), home.locked():
-            return
-        time.sleep(0.05)
