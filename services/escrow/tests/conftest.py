@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -478,6 +478,12 @@ class Desk:
 
     async def topics(self, escrow_id: UUID) -> list[str]:
         return [fact["topic"] for fact in await self.told(escrow_id)]
+
+    async def announced(self, topics: Sequence[str]) -> list[tuple[str, str]]:
+        """(aggregate, topic) of each event of these topics."""
+        query = "SELECT aggregate_id, topic FROM outbox WHERE topic = ANY($1)"
+        rows = await self.database.rows(query, topics)
+        return [(row["aggregate_id"], row["topic"]) for row in rows]
 
     async def close(self) -> None:
         await self.http.aclose()
