@@ -14,14 +14,12 @@ import contextlib
 import gc
 import json
 import os
-import socket
 import statistics
 import sys
 import tempfile
 import time
 from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
@@ -39,12 +37,12 @@ from pydantic_settings import SettingsConfigDict
 from sqlalchemy.orm import Session
 
 from shared import kafka, worker
-from shared.events import Envelope, Event
+from shared.events import Event
 from shared.ids import new_id
 from shared.migrations import create_infrastructure_v1
 from shared.relay import Relay
 from shared.settings import ServiceSettings
-from shared.testing import Stack
+from shared.testing import Stack, free_port, headers_of
 from shared.wakeups import Notifier
 
 EVENTS = 30_000
@@ -105,12 +103,6 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
-
-
 async def prepare(stack: Stack) -> Settings:
     """A schema and topics of the bench's own."""
     say("starting Kafka …")
@@ -158,15 +150,7 @@ async def prepare(stack: Stack) -> Settings:
 
 
 def _message(event: Measured) -> Message:
-    headers = Envelope(
-        event_id=new_id(),
-        type=event.topic,
-        source=event.source,
-        subject=event.aggregate_id,
-        time=datetime.now(UTC),
-        sequence=event.number,
-    ).headers()
-    return event.key, event.model_dump_json().encode(), headers
+    return event.key, event.model_dump_json().encode(), headers_of(event, sequence=event.number)
 
 
 def messages() -> list[Message]:

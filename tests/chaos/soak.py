@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from random import Random
@@ -33,9 +33,8 @@ from services.escrow.tests.machine import Machine
 
 from bloxtr8.verification import invariants
 from escrow.settings import Settings
-from shared.events import Envelope, Event
-from shared.ids import new_id
-from shared.testing import Database, Stack, connection, eventually
+from shared.events import Event
+from shared.testing import Database, Stack, connection, eventually, headers_of
 from shared.testing.tokens import ISSUER
 
 RUNS, SEED = int(os.environ.get("RUNS", "1000")), int(os.environ.get("SEED", "1"))
@@ -173,16 +172,8 @@ class LiveDesk(Desk):
         return escrow_id
 
     async def _publish(self, service: str, event: Event) -> None:
-        envelope = Envelope(
-            event_id=new_id(),
-            type=event.topic,
-            source=event.source,
-            subject=event.aggregate_id,
-            time=datetime.now(UTC),
-            sequence=event.version,
-        )
         value = event.model_dump_json().encode()
-        message = (event.key, value, envelope.headers(), 0)
+        message = (event.key, value, headers_of(event), 0)
         await self._stack.produce(service, event.topic, [message, message])
 
 

@@ -17,7 +17,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from shared.testing import Stack
+from shared.testing import Stack, free_port
 
 CADDYFILE = Path(__file__).parents[2] / "deploy" / "caddy" / "Caddyfile"
 PROBLEM = "application/problem+json"
@@ -72,12 +72,6 @@ class Service(BaseHTTPRequestHandler):
 class Upstream(ThreadingHTTPServer):
     def handle_error(self, *_: object) -> None:
         """A connection cut in mid-request is what some tests are about."""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

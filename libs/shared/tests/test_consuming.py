@@ -27,10 +27,8 @@ from shared import kafka, telemetry
 from shared.consumers import Consumers
 from shared.database import Sessions
 from shared.dead_letters import as_bytes, as_text
-from shared.events import Envelope
-from shared.ids import new_id
 from shared.relay import Relay
-from shared.testing import Stack, eventually
+from shared.testing import Stack, eventually, headers_of
 from shared.testing.probe import Happened, ProbeSettings, add_effect
 
 Message = tuple[bytes | None, bytes, list[tuple[str, bytes | None]]]
@@ -40,16 +38,8 @@ Handler = Callable[[Happened], Awaitable[None]]
 def message(number: int, **changed: str) -> Message:
     """Key, body and headers of a fact; `changed` replaces headers, an empty one is left out."""
     event = Happened(version=1, thing_id=uuid4(), number=number)
-    headers = Envelope(
-        event_id=new_id(),
-        type=event.topic,
-        source=event.source,
-        subject=event.aggregate_id,
-        time="2026-11-23T18:00:00Z",
-        sequence=1,
-    ).headers()
     encoded: list[tuple[str, bytes | None]] = [
-        (name, value.encode()) for name, value in (headers | changed).items() if value
+        (name, value.encode()) for name, value in (headers_of(event) | changed).items() if value
     ]
     return event.key.encode(), event.model_dump_json().encode(), encoded
 

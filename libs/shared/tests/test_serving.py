@@ -3,11 +3,12 @@
 import asyncio
 import os
 import signal
-import socket
 import sys
 from pathlib import Path
 
 import httpx
+
+from shared.testing import free_port
 
 PROGRAM = """
 import asyncio
@@ -36,12 +37,6 @@ web.run(
     settings,
 )
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def status(client: httpx.AsyncClient, url: str) -> int:

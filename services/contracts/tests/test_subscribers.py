@@ -1,28 +1,14 @@
 """Facts reach the function that is there for them, and each once."""
 
-from uuid import UUID
-
 from faststream.kafka import TestKafkaBroker
 from services.contracts.tests.conftest import Office, accepted, make_deal, told
 
 from contracts.settings import Settings
 from contracts.subscribers import subscribe
 from shared import kafka
-from shared.events import Envelope, Event
+from shared.events import Event
 from shared.events.contracts import ContractSigned
-from shared.ids import new_id
-
-
-def headers_of(event: Event, event_id: UUID, correlation_id: str | None = None) -> dict[str, str]:
-    return Envelope(
-        event_id=event_id,
-        type=event.topic,
-        source=event.source,
-        subject=event.aggregate_id,
-        time="2026-11-23T18:00:00Z",
-        sequence=1,
-        correlation_id=correlation_id,
-    ).headers()
+from shared.testing import headers_of
 
 
 async def test_each_fact_takes_effect_once(office: Office, settings: Settings) -> None:
@@ -33,12 +19,12 @@ async def test_each_fact_takes_effect_once(office: Office, settings: Settings) -
     async with TestKafkaBroker(broker) as local:
 
         async def deliver(event: Event, times: int) -> None:
-            event_id = new_id()
+            headers = headers_of(event)
             for _ in range(times):
                 await local.publish(
                     event.model_dump_json().encode(),
                     event.topic,
-                    headers=headers_of(event, event_id, event.correlation_id),
+                    headers=headers,
                 )
 
         for card in (deal.seller, deal.buyer):

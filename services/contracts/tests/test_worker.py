@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from services.contracts.tests.conftest import Office, make_deal
 
 from contracts.documents.storage import Storage
 from contracts.lifecycle import ContractStatus
-from shared.testing import eventually
+from shared.testing import eventually, free_port
 from shared.testing.tokens import TestIssuer
 
 CREATION_POINTS = ["pdf.after_render", "s3.after_put_before_row", "pdf.after_put_before_hash_row"]
@@ -132,12 +131,6 @@ async def test_a_worker_frozen_past_its_lease_writes_nothing_when_it_wakes(
     assert len(await office.events("contract.executed", contract.id)) == 1
     job = await office.database.one("SELECT status, attempts, fence FROM contract_execution_jobs")
     assert (job["status"], job["attempts"], job["fence"]) == ("COMPLETED", 2, 2)
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 @pytest.mark.parametrize("point", COMMAND_POINTS)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -41,7 +40,7 @@ from shared.events.identity import AssetVerificationFailed, AssetVerified
 from shared.ids import new_id
 from shared.jobs import JobRunner
 from shared.money import currency_for, fee_cents, rail_for
-from shared.testing import Database, Stack, database_for
+from shared.testing import Database, Stack, database_for, free_port
 from shared.testing.tokens import ISSUER, TestIssuer
 
 server, database, session, clock = database_for("escrow")
@@ -139,9 +138,7 @@ class Stripe:
 
 @pytest.fixture(scope="session")
 def simulators() -> Iterator[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     names = {
         "PORT": str(port),
         "STRIPE_WEBHOOK_URL": "http://127.0.0.1:9/nobody",

@@ -8,11 +8,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from escrow.subscribers import subscribe
-from shared.events import Envelope, Event
+from shared.events import Event
 from shared.events.cards import KycTier
 from shared.events.identity import UserUpdated
-from shared.ids import new_id
 from shared.kafka import assert_safe, create_broker
+from shared.testing import headers_of
 
 if TYPE_CHECKING:
     from services.escrow.tests.conftest import Desk, Trade
@@ -44,18 +44,7 @@ def facts(trade: "Trade") -> list[tuple[Event, dict[str, str]]]:
         user(trade, 2),
         user(trade, 3),
     ]
-    return [(event, headers(event)) for event in events]
-
-
-def headers(event: Event) -> dict[str, str]:
-    return Envelope(
-        event_id=new_id(),
-        type=event.topic,
-        source=event.source,
-        subject=event.aggregate_id,
-        time=NOW,
-        sequence=event.version,
-    ).headers()
+    return [(event, headers_of(event)) for event in events]
 
 
 async def rows(desk: "Desk") -> dict[str, Any]:

@@ -9,7 +9,6 @@ import json
 import os
 import re
 import secrets
-import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.migrations import ROOT
+from shared.testing.ports import free_port
 
 READY_WITHIN_SECONDS = 120
 
@@ -92,7 +92,7 @@ def _start_all(folder: Path, ending: contextlib.ExitStack) -> Servers:
             f"TEST_STACK=containers needs a Docker engine, and none answers: {error}"
         ) from error
     password = f"dev-{secrets.token_hex(16)}"
-    ports = {name: _free_port() for name in ("postgres", "kafka", "s3")}
+    ports = {name: free_port() for name in ("postgres", "kafka", "s3")}
     s3_config = folder / "s3.json"
     s3_config.write_text(json.dumps({"identities": [_s3_identity(password)]}))
     recipes = {
@@ -170,9 +170,3 @@ def _s3_identity(secret: str) -> dict[str, Any]:
         "credentials": [{"accessKey": "DEVADMIN", "secretKey": secret}],
         "actions": ["Admin", "Read", "Write", "List", "Tagging"],
     }
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -1,0 +1,10 @@
+"""A port for a process that must be told one."""
+
+import socket
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody had when asked."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
