@@ -79,7 +79,8 @@ class Workers:
 
     def __init__(self, stack: Stack) -> None:
         self._forks = multiprocessing.get_context("forkserver")
-        self._forks.set_forkserver_preload([WORKER])
+        # A fork runs this module too, to find `_work`.
+        self._forks.set_forkserver_preload([WORKER, "tests.chaos.soak"])
         self._log = str(stack.folder / "workers.log")
         self._environment = stack.env(WORKER) | {"ESCROW_OPS_PORT": "0"}
         self._running: list[ForkServerProcess] = []
