@@ -11,16 +11,12 @@ are chosen by the seed too, but what is hit by them is not.
 
 import asyncio
 import logging
-import multiprocessing
 import os
-import runpy
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from multiprocessing.context import ForkServerProcess
-from pathlib import Path
 from random import Random
 from typing import Any
 from uuid import UUID
@@ -30,6 +26,7 @@ import structlog
 from services.escrow.tests.books import what_is_wrong
 from services.escrow.tests.conftest import SECRET, Desk, Stripe, Trade
 from services.escrow.tests.machine import Machine
+from tests.chaos.workers import Workers
 
 from bloxtr8.verification import invariants
 from escrow.settings import Settings
@@ -38,7 +35,6 @@ from shared.testing import Database, Stack, connection, eventually, headers_of
 from shared.testing.tokens import ISSUER
 
 RUNS, SEED = int(os.environ.get("RUNS", "1000")), int(os.environ.get("SEED", "1"))
-WORKER, WORKERS = "escrow.worker", 2
 KILLS_PER_STEP = 0.15
 ELSEWHERE = {"I18-projection"}
 """Needs identity, which does not run here."""
@@ -59,59 +55,6 @@ UNION ALL SELECT 'event', topic FROM outbox WHERE published_at IS NULL
 
 def say(text: str) -> None:
     print(text, flush=True)  # noqa: T201 - a program that prints
-
-
-def _work(log: str, environment: dict[str, str]) -> None:
-    """Become escrow's worker."""
-    with Path(log).open("ab") as output:
-        os.dup2(output.fileno(), sys.stdout.fileno())
-        os.dup2(output.fileno(), sys.stderr.fileno())
-    os.environ.update(environment)
-    runpy.run_module(WORKER, run_name="__main__")
-
-
-class Workers:
-    """Escrow's worker processes; a dead one is started again by `tend`.
-
-    They are forked from a process that has imported all they need: that alone takes a worker
-    longer than what it then lives for.
-    """
-
-    def __init__(self, stack: Stack) -> None:
-        self._forks = multiprocessing.get_context("forkserver")
-        # A fork runs this module too, to find `_work`.
-        self._forks.set_forkserver_preload([WORKER, "tests.chaos.soak"])
-        self._log = str(stack.folder / "workers.log")
-        self._environment = stack.env(WORKER) | {"ESCROW_OPS_PORT": "0"}
-        self._running: list[ForkServerProcess] = []
-        self.deaths = 0
-
-    def tend(self) -> None:
-        for process in [one for one in self._running if not one.is_alive()]:
-            self._running.remove(process)
-            self.deaths += 1
-        while len(self._running) < WORKERS:
-            self._start()
-
-    def kill(self, chance: Random) -> None:
-        if self._running:
-            process = chance.choice(self._running)
-            process.kill()
-            process.join()
-
-    def arm(self, point: str) -> None:
-        """Let one more worker die where it comes to this crash point."""
-        self._start(ESCROW_CRASH_AT=point)
-
-    def _start(self, **changes: str) -> None:
-        process = self._forks.Process(target=_work, args=(self._log, self._environment | changes))
-        process.start()
-        self._running.append(process)
-
-    def end(self) -> None:
-        for process in self._running:
-            process.kill()
-            process.join()
 
 
 class LiveDesk(Desk):
