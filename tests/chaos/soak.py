@@ -5,24 +5,23 @@ Kafka, its jobs, deadlines and outbox are worked off by two worker processes, wh
 crash points and at any moment and started again. After each run all is left to come to rest; then
 every invariant must hold, and our books must be Stripe's.
 
-`RUNS` says how many (1,000), `SEED` where to begin: run n is made of SEED + n. The moments of kills
-are chosen by the seed too, but what is hit by them is not.
+Run n is made of the first seed + n. The moments of kills are chosen by it too, but what is hit by
+them is not.
 """
 
 import asyncio
 import logging
-import os
-import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from random import Random
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import asyncpg
 import structlog
+import typer
 from services.escrow.tests.books import what_is_wrong
 from services.escrow.tests.conftest import SECRET, Desk, Stripe, Trade
 from services.escrow.tests.machine import Machine
@@ -34,7 +33,6 @@ from shared.events import Event
 from shared.testing import Database, Stack, connection, eventually, headers_of
 from shared.testing.tokens import ISSUER
 
-RUNS, SEED = int(os.environ.get("RUNS", "1000")), int(os.environ.get("SEED", "1"))
 KILLS_PER_STEP = 0.15
 ELSEWHERE = {"I18-projection"}
 """Needs identity, which does not run here."""
@@ -213,15 +211,15 @@ async def live_desk(stack: Stack) -> AsyncIterator[LiveDesk]:
             await provider.close()
 
 
-async def soak(stack: Stack) -> bool:
+async def soak(stack: Stack, runs: int, first_seed: int) -> bool:
     """Whether every run ended well; the first that does not is the last."""
     async with live_desk(stack) as desk, connection(stack.auditor_dsn()) as auditor:
-        for number in range(RUNS):
-            seed, began, deaths = SEED + number, time.monotonic(), desk.workers.deaths
+        for number, seed in enumerate(range(first_seed, first_seed + runs), start=1):
+            began, deaths = time.monotonic(), desk.workers.deaths
             wrong = await run(desk, auditor, seed)
             took, died = time.monotonic() - began, desk.workers.deaths - deaths
             verdict = "broken" if wrong else "all holds"
-            say(f"run {number + 1}/{RUNS} seed {seed}: {verdict}, {died} kills, {took:.1f} s")
+            say(f"run {number}/{runs} seed {seed}: {verdict}, {died} kills, {took:.1f} s")
             if wrong:
                 say("\n".join(wrong))
                 say(f"\nOnce more: make soak SEED={seed} RUNS=1")
@@ -229,13 +227,19 @@ async def soak(stack: Stack) -> bool:
     return True
 
 
-def main() -> int:
+def main(
+    *,
+    runs: Annotated[int, typer.Option(min=1, envvar="RUNS", help="How many.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, envvar="SEED", help="That of the first run.")] = 1,
+) -> None:
+    """Play trades at random with workers that are killed; exit 1 when an invariant is broken."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     with Stack.started() as stack:
-        say(f"{RUNS} runs from seed {SEED}; starting the stack …")
+        say(f"{runs} runs from seed {seed}; starting the stack …")
         stack.start("infrastructure")
-        return 0 if asyncio.run(soak(stack)) else 1
+        all_holds = asyncio.run(soak(stack, runs, seed))
+    raise typer.Exit(0 if all_holds else 1)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    typer.run(main)
