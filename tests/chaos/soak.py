@@ -154,7 +154,8 @@ async def settle(machine: Machine, desk: LiveDesk) -> None:
     await machine.hear_the_rest()
     known: list[str] = []
     for _ in range(ROUNDS):
-        await machine.advance(timedelta(minutes=2))
+        # In each hour Stripe's events are swept and its books compared, in any order.
+        await machine.advance(timedelta(hours=1))
         await machine.hurry()
         await desk.work()
         seen = [await machine.rows(one.escrow_id) for one in machine.played]
