@@ -42,7 +42,10 @@ POINTS = (
     *("relay.before_send", "relay.after_send_before_ack", "relay.after_ack_before_mark"),
 )
 QUIET_WITHIN_SECONDS = 90
-ROUNDS = 20
+ROUNDS = (*[timedelta(hours=1)] * 2, *[timedelta(minutes=2)] * 18)
+"""What passes until all is at rest: hours at first, for hourly Stripe's events are swept and its
+books compared; then less, for a trade on hold changes hourly too.
+"""
 BUSY = """
 SELECT 'job' AS what, kind AS which FROM jobs
 WHERE status = 'PROCESSING' OR status = 'PENDING' AND run_at <= clock()
@@ -153,9 +156,8 @@ async def settle(machine: Machine, desk: LiveDesk) -> None:
     await desk.provider.http.delete("/_sim/rules")
     await machine.hear_the_rest()
     known: list[str] = []
-    for _ in range(ROUNDS):
-        # In each hour Stripe's events are swept and its books compared, in any order.
-        await machine.advance(timedelta(hours=1))
+    for period in ROUNDS:
+        await machine.advance(period)
         await machine.hurry()
         await desk.work()
         seen = [await machine.rows(one.escrow_id) for one in machine.played]
