@@ -42,10 +42,6 @@ POINTS = (
     *("relay.before_send", "relay.after_send_before_ack", "relay.after_ack_before_mark"),
 )
 QUIET_WITHIN_SECONDS = 90
-ROUNDS = (*[timedelta(hours=1)] * 2, *[timedelta(minutes=2)] * 18)
-"""What passes until all is at rest: hours at first, for hourly Stripe's events are swept and its
-books compared; then less, for a trade on hold changes hourly too.
-"""
 BUSY = """
 SELECT 'job' AS what, kind AS which FROM jobs
 WHERE status = 'PROCESSING' OR status = 'PENDING' AND run_at <= clock()
@@ -150,23 +146,6 @@ class Hands:
                 self._desk.workers.kill(chance)
 
 
-async def settle(machine: Machine, desk: LiveDesk) -> None:
-    """Stripe behaves again, and everything that can go on by itself does."""
-    machine.told.append("all is well again:")
-    await desk.provider.http.delete("/_sim/rules")
-    await machine.hear_the_rest()
-    known: list[str] = []
-    for period in ROUNDS:
-        await machine.advance(period)
-        await machine.hurry()
-        await desk.work()
-        seen = [await machine.rows(one.escrow_id) for one in machine.played]
-        if seen == known:
-            return
-        known = seen
-    raise AssertionError("it never comes to rest")
-
-
 async def run(desk: LiveDesk, auditor: asyncpg.Connection, seed: int) -> list[str]:
     """One run from an empty database; returns what is wrong after it, with what had happened."""
     await desk.work()
@@ -182,7 +161,7 @@ async def run(desk: LiveDesk, auditor: asyncpg.Connection, seed: int) -> list[st
             await machine.step(chance.getrandbits(16))
             if chance.random() < KILLS_PER_STEP:
                 await machine.hands.cut_the_power(chance)
-        await settle(machine, desk)
+        await machine.settle(desk.work)
         wrong = await what_is_wrong(desk)
         for invariant in invariants():
             if invariant.name not in ELSEWHERE:

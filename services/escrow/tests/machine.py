@@ -5,7 +5,7 @@ and made smaller by leaving steps out.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from random import Random
@@ -74,6 +74,11 @@ PERIODS = (
     timedelta(days=7),
     timedelta(days=14),
 )
+LATER = (timedelta(minutes=2), timedelta(days=1), timedelta(hours=1), timedelta(hours=1))
+"""What passes in the end. After a day no call is repeated under its old key, but its object looked
+for; each hour Stripe's events are swept and its books compared.
+"""
+SHORTLY, ROUNDS = timedelta(minutes=2), 20
 FAULTS: Sequence[Mapping[str, Any]] = (
     {"action": "drop", "when": "before"},
     {"action": "drop", "when": "after"},
@@ -136,6 +141,26 @@ class Machine(People):
         if self.choose((True, False)):
             self.told[-1] += ", work"
             await self.work_later(one)
+
+    async def settle(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Stripe behaves again, and everything that can go on by itself does.
+
+        `work` does all that is due. It rests when a short while changes nothing: each hour a trade
+        on hold is looked at again.
+        """
+        self.told.append("all is well again:")
+        await self.desk.provider.http.delete("/_sim/rules")
+        await self.hear_the_rest()
+        known: list[str] = []
+        for period in (*LATER, *[SHORTLY] * ROUNDS):
+            await self.advance(period)
+            await self.hurry()
+            await work()
+            seen = [await self.rows(one.escrow_id) for one in self.played]
+            if seen == known and period == SHORTLY:
+                return
+            known = seen
+        raise AssertionError("it never comes to rest")
 
     # What the bank does
 
