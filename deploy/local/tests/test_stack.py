@@ -129,6 +129,18 @@ def test_who_waits_until_the_stack_is_down_finds_no_process(stack: Stack) -> Non
     assert_gone(family, within_seconds=0)
 
 
+def test_a_folder_that_another_one_holds_is_left_alone(stack: Stack) -> None:
+    home = Home(stack.folder, {})
+    home.prepare()
+    lock = home.hold()
+    for command in (("up", "--free-ports", "--only", "postgres"), ("down", "--wipe")):
+        refused = stack.run(*command)
+        assert refused.returncode == 2, command
+        assert "Another start or stop is at work" in refused.stderr
+    assert (stack.folder / "lock").exists()
+    os.close(lock)
+
+
 def test_a_killed_supervisor_leaves_no_process_and_no_obstacle(stack: Stack) -> None:
     stack.up("postgres,simulators")
     family = stack.family()

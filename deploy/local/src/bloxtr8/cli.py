@@ -78,10 +78,7 @@ def up(
         arguments = [argument for argument in sys.argv[1:] if argument != "--detach"]
         raise typer.Exit(running.start_detached(home, arguments, console))
     names = [name for value in only or () for name in value.split(",")]
-    try:
-        home.hold()
-    except BlockingIOError:
-        raise Misused(f"Another start or stop is at work in {home.path}. Wait for it.") from None
+    home.hold()
     is_up = asyncio.run(
         running.supervise(home, names, console, for_tests=for_tests, check_ports=not free_ports)
     )
@@ -109,19 +106,10 @@ def down(
             home.wait_until_down()
         out.print("The stack is down.")
     if wipe and home.is_made:
-        with _locked(home):
-            postgres.remove(home)
-            shutil.rmtree(home.path)
+        home.hold()
+        postgres.remove(home)
+        shutil.rmtree(home.path)
         out.print(f"Removed {home.path}.", soft_wrap=True)
-
-
-@contextlib.contextmanager
-def _locked(home: Home) -> Any:
-    try:
-        with home.locked():
-            yield
-    except BlockingIOError:
-        raise Misused(f"Another start or stop is at work in {home.path}. Wait for it.") from None
 
 
 def _ask_running(home: Home, verb: str, names: list[str]) -> list[dict[str, Any]]:

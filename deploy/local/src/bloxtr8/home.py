@@ -1,12 +1,10 @@
 """The state folder: passwords, ports, data and logs of one stack; what is secret is 0600."""
 
-import contextlib
 import fcntl
 import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,25 +77,22 @@ class Home:
         return made
 
     def hold(self, *, waiting: bool = False) -> int:
-        """Be the folder's one supervisor until this process ends, or closes what is returned.
+        """Be the one who starts or stops this stack until the process ends, or closes what is
+        returned.
 
         At its end the kernel lets go: whoever gets the folder then finds no process any more.
 
         Raises:
-            BlockingIOError: another one has it, and it was not to be waited for.
+            Misused: another one has it, and it was not to be waited for.
         """
         with (self.path / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | (0 if waiting else fcntl.LOCK_NB))
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | (0 if waiting else fcntl.LOCK_NB))
+            except BlockingIOError:
+                raise Misused(
+                    f"Another start or stop is at work in {self.path}. Wait for it."
+                ) from None
             return os.dup(lock.fileno())
-
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """No supervisor meanwhile; raises as `hold` does."""
-        lock = self.hold()
-        try:
-            yield
-        finally:
-            os.close(lock)
 
     def wait_until_down(self) -> None:
         """Wait until the supervisor has ended."""
