@@ -120,13 +120,14 @@ def test_secrets_are_their_owners_alone(stack: Stack) -> None:
 
 
 def test_who_waits_until_the_stack_is_down_finds_no_process(stack: Stack) -> None:
-    stack.up("simulators")
+    stack.up("listings.api")
     assert stack.supervisor is not None
     family = [psutil.Process(stack.supervisor.pid), *stack.family()]
     home = Home(stack.folder, {})
     ask(home, "down")
     home.wait_until_down()
     assert_gone(family, within_seconds=0)
+    assert [*stack.folder.glob("*.sock")] == []
 
 
 def test_a_folder_that_another_one_holds_is_left_alone(stack: Stack) -> None:
@@ -142,8 +143,10 @@ def test_a_folder_that_another_one_holds_is_left_alone(stack: Stack) -> None:
 
 
 def test_a_killed_supervisor_leaves_no_process_and_no_obstacle(stack: Stack) -> None:
-    stack.up("postgres,simulators")
+    stack.up("listings.api,simulators")
     family = stack.family()
+    zygote, service = (stack.rows()[name]["pid"] for name in ("zygote", "listings.api"))
+    assert psutil.Process(service).ppid() == zygote
     assert stack.supervisor is not None
     stack.supervisor.kill()
     stack.supervisor.wait()

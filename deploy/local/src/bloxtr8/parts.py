@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bloxtr8 import downloads, environments, kafka, objects, postgres
+from bloxtr8 import downloads, environments, kafka, objects, postgres, zygote
 from bloxtr8.home import ROOT, SERVICES, Home
 from bloxtr8.probes import Probe, answers
 
@@ -19,6 +19,25 @@ GROUPS = {
     "services": tuple(f"{service}.{kind}" for service in SERVICES for kind in KINDS),
 }
 """Names that stand for several parts."""
+ZYGOTE = "zygote"
+LIBRARIES = (
+    "asyncpg",
+    "boto3",
+    "botocore.config",
+    "fastapi",
+    "faststream.kafka",
+    "httpx",
+    "joserfc.jwt",
+    "opentelemetry.sdk.trace",
+    "prometheus_client",
+    "pydantic_settings",
+    "sqlalchemy.dialects.postgresql.asyncpg",
+    "sqlalchemy.ext.asyncio",
+    "structlog",
+    "uvicorn",
+    "uvloop",
+)
+"""What most services import; one that is missing here costs each of them its import only."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +53,8 @@ class Process:
     environment: dict[str, str] = field(default_factory=dict)
     stop_signal: signal.Signals = signal.SIGTERM
     folder: Path = ROOT
+    module: str | None = None
+    """The module it runs, if the zygote may fork it."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +82,7 @@ def everything(home: Home, progress: Callable[[str], None], *, for_tests: bool) 
     return [
         *_servers(home, progress, for_tests=for_tests),
         *_steps(home),
+        *_zygotes(home),
         *(_service(home, service, kind, for_tests) for service in SERVICES for kind in KINDS),
         Process(
             "gateway",
@@ -143,6 +165,20 @@ def _steps(home: Home) -> list[Part]:
     ]
 
 
+def _zygotes(home: Home) -> list[Part]:
+    if sys.platform != "linux":  # elsewhere what was forked cannot die with its parent
+        return []
+    address = home.socket(ZYGOTE)
+    return [
+        Process(
+            ZYGOTE,
+            lambda: [*_module("bloxtr8.zygote")(), str(address), *LIBRARIES],
+            lambda: zygote.is_ready(address),
+            (),
+        )
+    ]
+
+
 def _service(home: Home, service: str, kind: str, for_tests: bool) -> Process:
     ops = f"{service}.{kind}_ops"
     is_api = kind == "api"
@@ -151,6 +187,7 @@ def _service(home: Home, service: str, kind: str, for_tests: bool) -> Process:
         _module(f"{service}.{kind}"),
         answers(home.ports[ops], "/health/ready"),
         (f"{service}.api", ops) if is_api else (ops,),
-        after=("migrations",) if is_api else ("migrations", "topics", "bucket"),
+        after=(ZYGOTE, "migrations", *(() if is_api else ("topics", "bucket"))),
         environment=environments.of_service(home, service, kind, for_tests=for_tests),
+        module=f"{service}.{kind}",
     )

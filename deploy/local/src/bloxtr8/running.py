@@ -107,6 +107,7 @@ async def supervise(
         console.print(f"Not everything started. All logs: {home.logs}", soft_wrap=True)
     with console.status("Stopping …"):
         await supervisor.stop_all()
+    home.socket(parts.ZYGOTE).unlink(missing_ok=True)
     await answering
     return is_up
 

@@ -6,7 +6,6 @@ even a killed supervisor leaves nothing behind.
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import signal
 import sys
@@ -16,12 +15,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import psutil
-
+from bloxtr8 import memory
 from bloxtr8.control import UP_STATES
 from bloxtr8.errors import Misused
 from bloxtr8.home import Home
-from bloxtr8.parts import GROUPS, INFRASTRUCTURE, Part, Process, Step
+from bloxtr8.parts import GROUPS, INFRASTRUCTURE, ZYGOTE, Part, Process, Step
+from bloxtr8.zygote import Fork, Request, die_with_parent
 
 READY_WITHIN_SECONDS = 120
 """A busy machine may be ten times slower than an idle one."""
@@ -33,8 +32,8 @@ STEADY_SECONDS = 30
 """A child that ran this long begins again with the shortest backoff."""
 TRIES = 3
 """How often a step, or a process that was never ready, is tried."""
-_LIBC = ctypes.CDLL(None)
-_PR_SET_PDEATHSIG = 1
+
+Running = asyncio.subprocess.Process | Fork
 
 
 @dataclass
@@ -44,7 +43,7 @@ class Child:
     part: Part
     state: str = "stopped"
     """waiting, starting, ready, restarting, stopped, failed; a step ends as done."""
-    running: asyncio.subprocess.Process | None = None
+    running: Running | None = None
     started_at: float = 0.0
     ready_seconds: float | None = None
     """From its last start; None while it is not ready."""
@@ -65,7 +64,7 @@ class Child:
 
 
 def _dies_with_parent(number: signal.Signals) -> Callable[[], None] | None:
-    return partial(_LIBC.prctl, _PR_SET_PDEATHSIG, number) if sys.platform == "linux" else None
+    return partial(die_with_parent, number) if sys.platform == "linux" else None
 
 
 class Supervisor:
@@ -167,25 +166,38 @@ class Supervisor:
             await asyncio.sleep(backoff)
             backoff = min(backoff * 2, LONGEST_BACKOFF_SECONDS)
 
-    async def _spawn(self, child: Child, process: Process) -> asyncio.subprocess.Process:
+    async def _spawn(self, child: Child, process: Process) -> Running:
         self._set(child, "starting")
         command = await asyncio.to_thread(process.command)
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", **process.environment}
+        log = self.home.logs / f"{process.name}.log"
         child.started_at = time.monotonic()
-        with (self.home.logs / f"{process.name}.log").open("ab") as log:
+        if process.module:
+            # Without a zygote it starts as any other process does.
+            with contextlib.suppress(OSError):
+                return await Fork.make(
+                    self.home.socket(ZYGOTE),
+                    Request(
+                        process.module,
+                        environment,
+                        str(process.folder),
+                        str(log),
+                        process.stop_signal,
+                    ),
+                )
+        with log.open("ab") as output:
             return await asyncio.create_subprocess_exec(
                 *command,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", **process.environment},
+                env=environment,
                 stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=output,
+                stderr=output,
                 cwd=process.folder,
                 process_group=0,
                 preexec_fn=_dies_with_parent(process.stop_signal),
             )
 
-    async def _watch(
-        self, child: Child, process: Process, running: asyncio.subprocess.Process
-    ) -> int:
+    async def _watch(self, child: Child, process: Process, running: Running) -> int:
         """Note when it is ready; returns its exit code."""
         exited = asyncio.create_task(running.wait())
         try:
@@ -255,6 +267,9 @@ class Supervisor:
         """One row per part named, and per part that those need."""
         return [self._row(self.children[name]) for name in self.with_needs(names)]
 
+    def _pids(self) -> set[int]:
+        return {child.running.pid for child in self.children.values() if child.running}
+
     def _row(self, child: Child) -> dict[str, Any]:
         pid = child.running.pid if child.running is not None else None
         ports = self.home.ports
@@ -265,17 +280,7 @@ class Supervisor:
             "port": ports.get(child.part.name) or ports.get(f"{child.part.name}_ops"),
             "uptime_seconds": round(time.monotonic() - child.started_at, 1) if pid else None,
             "restarts": child.restarts,
-            "rss_mib": _memory_mib(pid) if pid else None,
+            "rss_mib": memory.resident_mib(pid, self._pids()) if pid else None,
             "ready_seconds": None if child.ready_seconds is None else round(child.ready_seconds, 2),
             "problem": child.problem,
         }
-
-
-def _memory_mib(pid: int) -> float | None:
-    """Resident memory of a process, with what its descendants do not share with it, MiB."""
-    try:
-        process = psutil.Process(pid)
-        unshared = (child.memory_full_info().uss for child in process.children(recursive=True))
-        return round((process.memory_info().rss + sum(unshared)) / 2**20, 1)
-    except psutil.Error:
-        return None
