@@ -91,9 +91,10 @@ def test_one_life_of_a_stack(stack: Stack) -> None:
     server = psutil.Process(stack.rows()["postgres"]["pid"])
     supervisor = server.parent()
     assert supervisor is not None
-    family = [supervisor, *supervisor.children(recursive=True)]
+    family = supervisor.children(recursive=True)
     assert stack.run("down").stdout == "The stack is down.\n"
     assert_gone(family, within_seconds=0)
+    assert_gone([supervisor], within_seconds=1)
 
     data = data_folder(Home(stack.folder, {}))
     assert data.exists()
@@ -122,11 +123,13 @@ def test_secrets_are_their_owners_alone(stack: Stack) -> None:
 def test_who_waits_until_the_stack_is_down_finds_no_process(stack: Stack) -> None:
     stack.up("listings.api")
     assert stack.supervisor is not None
-    family = [psutil.Process(stack.supervisor.pid), *stack.family()]
+    supervisor, family = psutil.Process(stack.supervisor.pid), stack.family()
     home = Home(stack.folder, {})
     ask(home, "down")
     home.wait_until_down()
     assert_gone(family, within_seconds=0)
+    # The kernel closes the files of an ending process, its lock too, and only then calls it ended.
+    assert_gone([supervisor], within_seconds=1)
     assert [*stack.folder.glob("*.sock")] == []
 
 

@@ -80,7 +80,7 @@ class Home:
         """Be the one who starts or stops this stack until the process ends, or closes what is
         returned.
 
-        At its end the kernel lets go: whoever gets the folder then finds no process any more.
+        At its end the kernel lets go: who then gets the folder finds no process at work any more.
 
         Raises:
             Misused: another one has it, and it was not to be waited for.
