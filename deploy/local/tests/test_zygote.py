@@ -16,7 +16,7 @@ import pytest
 from deploy.local.tests.conftest import assert_gone
 
 from bloxtr8.home import Home
-from bloxtr8.parts import ZYGOTE, Process
+from bloxtr8.parts import LIBRARIES, ZYGOTE, Process
 from bloxtr8.supervisor import Supervisor
 from bloxtr8.zygote import Fork, Request, is_ready
 
@@ -38,8 +38,17 @@ print(json.dumps({
 STAY = "import time\nprint('here', flush=True)\ntime.sleep(60)\n"
 
 
+DRAW = """
+import os, random, ssl, sys
+from uuid_utils.compat import uuid7
+print(random.random(), ssl.RAND_bytes(8).hex(), str(uuid7())[14:])
+ours = {"shared", "identity", "listings", "contracts", "escrow"}
+print(sorted(name for name in sys.modules if name.partition(".")[0] in ours))
+"""
+
+
 class Zygote:
-    """A zygote with one library loaded, and the folder that its forks find modules in."""
+    """A zygote, and the folder that its forks find modules in."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -48,9 +57,9 @@ class Zygote:
         self.request = Request("probe", {"OWN": "1"}, str(folder), str(self.log), signal.SIGTERM)
         self.process: asyncio.subprocess.Process
 
-    async def start(self) -> None:
+    async def start(self, *libraries: str) -> None:
         self.process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "bloxtr8.zygote", str(self.address), "decimal"),
+            *(sys.executable, "-m", "bloxtr8.zygote", str(self.address), *libraries),
             env={**os.environ, "PYTHONPATH": str(self.folder), "ONLY_THE_ZYGOTES": "1"},
         )
         async with asyncio.timeout(WITHIN_SECONDS):
@@ -71,10 +80,10 @@ class Zygote:
                 await asyncio.sleep(0.01)
 
 
-@pytest.fixture
-async def zygote(tmp_path: Path) -> AsyncIterator[Zygote]:
+@pytest.fixture(params=[("decimal",)])
+async def zygote(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Zygote]:
     made = Zygote(tmp_path)
-    await made.start()
+    await made.start(*request.param)
     yield made
     if made.process.returncode is None:
         made.process.kill()
@@ -101,6 +110,18 @@ async def test_a_fork_is_what_was_asked_for(zygote: Zygote) -> None:
         "others": [],
     }
     assert neighbour.returncode is None
+
+
+@pytest.mark.parametrize("zygote", [LIBRARIES], indirect=True, ids=["services"])
+async def test_what_services_share_holds_no_thread_no_chance_and_nothing_of_ours(
+    zygote: Zygote,
+) -> None:
+    assert psutil.Process(zygote.process.pid).num_threads() == 1
+    for _ in range(2):
+        assert await (await zygote.fork(DRAW)).wait() == 0
+    first, nothing_of_ours, second, _ = zygote.log.read_text().splitlines()
+    assert not set(first.split()) & set(second.split())
+    assert nothing_of_ours == "[]"
 
 
 async def test_only_the_owner_can_ask(zygote: Zygote) -> None:
