@@ -17,6 +17,7 @@ from deploy.local.tests.conftest import WITHIN_SECONDS, Stack, assert_gone
 
 from bloxtr8.control import ask
 from bloxtr8.home import Home
+from bloxtr8.parts import ZYGOTE
 from bloxtr8.ports import DEFAULT_PORTS
 from bloxtr8.postgres import data_folder
 
@@ -130,7 +131,8 @@ def test_who_waits_until_the_stack_is_down_finds_no_process(stack: Stack) -> Non
     assert_gone(family, within_seconds=0)
     # The kernel closes the files of an ending process, its lock too, and only then calls it ended.
     assert_gone([supervisor], within_seconds=1)
-    assert [*stack.folder.glob("*.sock")] == []
+    assert not home.control.exists()
+    assert not home.socket(ZYGOTE).exists()
 
 
 def test_a_folder_that_another_one_holds_is_left_alone(stack: Stack) -> None:

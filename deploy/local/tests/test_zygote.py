@@ -7,7 +7,7 @@ import signal
 import stat
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import pytest
 from deploy.local.tests.conftest import assert_gone
 
 from bloxtr8.home import Home
-from bloxtr8.parts import LIBRARIES, ZYGOTE, Process
+from bloxtr8.parts import LIBRARIES, ZYGOTE, Part, Process
 from bloxtr8.supervisor import Supervisor
 from bloxtr8.zygote import Fork, Request, is_ready
 
@@ -39,9 +39,9 @@ STAY = "import time\nprint('here', flush=True)\ntime.sleep(60)\n"
 
 
 DRAW = """
-import os, random, ssl, sys
+import ssl, sys
 from uuid_utils.compat import uuid7
-print(random.random(), ssl.RAND_bytes(8).hex(), str(uuid7())[14:])
+print(ssl.RAND_bytes(8).hex(), str(uuid7())[14:])
 ours = {"shared", "identity", "listings", "contracts", "escrow"}
 print(sorted(name for name in sys.modules if name.partition(".")[0] in ours))
 """
@@ -61,6 +61,7 @@ class Zygote:
         self.process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "bloxtr8.zygote", str(self.address), *libraries),
             env={**os.environ, "PYTHONPATH": str(self.folder), "ONLY_THE_ZYGOTES": "1"},
+            stderr=asyncio.subprocess.PIPE,
         )
         async with asyncio.timeout(WITHIN_SECONDS):
             while not await is_ready(self.address):
@@ -74,20 +75,25 @@ class Zygote:
         self.write(text)
         return await Fork.make(self.address, self.request)
 
+    async def end(self) -> str:
+        """Kill it; returns what it has said."""
+        self.process.kill()
+        _, said = await self.process.communicate()
+        return said.decode()
+
     async def said(self, words: str) -> None:
         async with asyncio.timeout(WITHIN_SECONDS):
             while not self.log.exists() or words not in self.log.read_text():
                 await asyncio.sleep(0.01)
 
 
-@pytest.fixture(params=[("decimal",)])
+@pytest.fixture(params=[("decimal",)], ids=["decimal"])
 async def zygote(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Zygote]:
     made = Zygote(tmp_path)
     await made.start(*request.param)
     yield made
     if made.process.returncode is None:
-        made.process.kill()
-    await made.process.wait()
+        await made.end()
 
 
 async def test_a_fork_is_what_was_asked_for(zygote: Zygote) -> None:
@@ -122,6 +128,14 @@ async def test_what_services_share_holds_no_thread_no_chance_and_nothing_of_ours
     first, nothing_of_ours, second, _ = zygote.log.read_text().splitlines()
     assert not set(first.split()) & set(second.split())
     assert nothing_of_ours == "[]"
+    assert await zygote.end() == ""
+
+
+@pytest.mark.parametrize("zygote", [("no_such_library", "decimal")], indirect=True, ids=["missing"])
+async def test_a_library_that_is_missing_is_left_to_who_needs_it(zygote: Zygote) -> None:
+    fork = await zygote.fork("import sys; print('decimal' in sys.modules)")
+    assert (await fork.wait(), zygote.log.read_text()) == (0, "True\n")
+    assert (await zygote.end()).startswith("no_such_library cannot be loaded\n")
 
 
 async def test_only_the_owner_can_ask(zygote: Zygote) -> None:
@@ -129,26 +143,37 @@ async def test_only_the_owner_can_ask(zygote: Zygote) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "code", "log"),
+    ("text", "code", "last_words"),
     [
-        ("raise SystemExit(7)", 7, ""),
-        ("1 / 0", 1, "ZeroDivisionError: division by zero\n"),
-        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL, ""),
-        ("import atexit; atexit.register(print, 'goodbye')", 0, "goodbye\n"),
+        ("raise SystemExit(7)", 7, []),
+        ("1 / 0", 1, ["ZeroDivisionError: division by zero"]),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL, []),
+        ("import atexit; atexit.register(print, 'goodbye')", 0, ["goodbye"]),
     ],
 )
-async def test_how_a_fork_ended_is_told(zygote: Zygote, text: str, code: int, log: str) -> None:
+async def test_how_a_fork_ended_is_told(
+    zygote: Zygote, text: str, code: int, last_words: list[str]
+) -> None:
     fork = await zygote.fork(text)
     assert (await fork.wait(), fork.returncode) == (code, code)
-    assert zygote.log.read_text().endswith(log)
+    assert zygote.log.read_text().splitlines()[-1:] == last_words
     assert not psutil.pid_exists(fork.pid)
 
 
 async def test_a_fork_is_shown_by_the_name_of_its_module(zygote: Zygote) -> None:
     fork = await zygote.fork(STAY)
     await zygote.said("here")
-    shown = " ".join(psutil.Process(fork.pid).cmdline()).strip()
-    assert shown == f"{sys.executable} -m probe"
+    process = psutil.Process(fork.pid)
+    assert process.name() == "probe"
+    assert " ".join(process.cmdline()).strip() == f"{sys.executable} -m probe"
+
+
+async def test_who_asks_for_nothing_holds_up_nobody(zygote: Zygote) -> None:
+    _, line = await asyncio.open_unix_connection(zygote.address)
+    line.write(b'{"module": "pro')
+    fork = await zygote.fork("print('here')")
+    assert (await fork.wait(), zygote.log.read_text()) == (0, "here\n")
+    line.close()
 
 
 async def test_whoever_hangs_up_has_the_fork_killed(zygote: Zygote) -> None:
@@ -168,7 +193,7 @@ async def test_forks_end_with_the_zygote(zygote: Zygote) -> None:
     fork = await zygote.fork(ignores)
     await zygote.said("here")
     process = psutil.Process(fork.pid)
-    zygote.process.kill()
+    await zygote.end()
     assert await fork.wait() == -signal.SIGKILL
     assert_gone([process])
     assert not await is_ready(zygote.address)
@@ -176,52 +201,70 @@ async def test_forks_end_with_the_zygote(zygote: Zygote) -> None:
         await zygote.fork(STAY)
 
 
-async def test_a_service_without_a_zygote_starts_as_any_process(tmp_path: Path) -> None:
-    async def always() -> bool:
-        return True
+async def test_a_fork_that_is_just_made_ends_with_the_zygote_too(zygote: Zygote) -> None:
+    zygote.write(STAY)
+    slow_to_read = replace(zygote.request, environment={"LONG": "\n" * 5_000_000})
+    answers, line = await asyncio.open_unix_connection(zygote.address)
+    line.write(json.dumps(asdict(slow_to_read)).encode() + b"\n")
+    process = psutil.Process(int(await answers.readline()))
+    zygote.process.kill()
+    assert_gone([process])
+    line.close()
 
+
+async def always() -> bool:
+    return True
+
+
+@dataclass
+class Stacked:
+    """A supervisor with a zygote and a service."""
+
+    supervisor: Supervisor
+
+    async def comes_up(self, name: str, restarts: int) -> psutil.Process:
+        child = self.supervisor.children[name]
+        async with asyncio.timeout(WITHIN_SECONDS):
+            while child.restarts < restarts or child.state != "ready" or child.running is None:
+                await asyncio.sleep(0.01)
+        return psutil.Process(child.running.pid)
+
+
+@pytest.fixture
+async def stacked(tmp_path: Path) -> AsyncIterator[Stacked]:
     home = Home(tmp_path / "state", {})
     home.prepare()
-    command = [sys.executable, "-m", "probe"]
     (tmp_path / "probe.py").write_text(STAY)
-    service = Process("probe", lambda: command, always, (), folder=tmp_path, module="probe")
-    zygote = [sys.executable, "-m", "bloxtr8.zygote", str(home.socket(ZYGOTE))]
-    supervisor = Supervisor(
-        home,
-        [
-            Process(
-                ZYGOTE,
-                lambda: zygote,
-                lambda: is_ready(home.socket(ZYGOTE)),
-                (),
-                environment={"PYTHONPATH": str(tmp_path)},
-            ),
-            service,
-        ],
-        lambda _: None,
-    )
+    address = home.socket(ZYGOTE)
+    zygote = [sys.executable, "-m", "bloxtr8.zygote", str(address)]
+    path = {"PYTHONPATH": str(tmp_path)}
+    service = [sys.executable, "-m", "probe"]
+    parts: list[Part] = [
+        Process(ZYGOTE, lambda: zygote, lambda: is_ready(address), (), environment=path),
+        Process("probe", lambda: service, always, (), folder=tmp_path, module="probe"),
+    ]
+    made = Stacked(Supervisor(home, parts, lambda _: None))
+    await made.supervisor.start([ZYGOTE])
+    await made.supervisor.start(["probe"])
+    yield made
+    await made.supervisor.stop_all()
 
-    async def state_of(name: str, state: str) -> int:
-        child = supervisor.children[name]
-        async with asyncio.timeout(WITHIN_SECONDS):
-            while child.state != state or child.running is None:
-                await asyncio.sleep(0.01)
-        return child.running.pid
 
-    try:
-        await supervisor.start([ZYGOTE])
-        await supervisor.start(["probe"])
-        mother, first = await state_of(ZYGOTE, "ready"), await state_of("probe", "ready")
-        assert psutil.Process(first).ppid() == mother
-        rows = {row["name"]: row for row in supervisor.status()}
-        alone = psutil.Process(mother).memory_info().rss / 2**20
-        assert rows[ZYGOTE]["rss_mib"] == pytest.approx(alone, abs=1)
+async def test_the_zygotes_memory_is_its_own(stacked: Stacked) -> None:
+    zygote, service = await stacked.comes_up(ZYGOTE, 0), await stacked.comes_up("probe", 0)
+    assert service.parent() == zygote
+    rows = {row["name"]: row for row in stacked.supervisor.status()}
+    assert rows[ZYGOTE]["rss_mib"] == pytest.approx(zygote.memory_info().rss / 2**20, abs=1)
 
-        await supervisor.stop([ZYGOTE])
-        while supervisor.children["probe"].restarts == 0:
-            await asyncio.sleep(0.01)
-        again = await state_of("probe", "ready")
-        assert psutil.Process(again).ppid() == os.getpid()
-        assert_gone([psutil.Process(first)] if psutil.pid_exists(first) else [])
-    finally:
-        await supervisor.stop_all()
+
+async def test_services_wait_for_a_zygote_that_is_started_again(stacked: Stacked) -> None:
+    (await stacked.comes_up(ZYGOTE, 0)).kill()
+    service, zygote = await stacked.comes_up("probe", 1), await stacked.comes_up(ZYGOTE, 1)
+    assert service.parent() == zygote
+
+
+async def test_services_start_as_any_process_when_the_zygote_is_stopped(stacked: Stacked) -> None:
+    first = await stacked.comes_up("probe", 0)
+    await stacked.supervisor.stop([ZYGOTE])
+    assert (await stacked.comes_up("probe", 1)).parent() == psutil.Process()
+    assert_gone([first])

@@ -64,7 +64,7 @@ class Child:
 
 
 def _dies_with_parent(number: signal.Signals) -> Callable[[], None] | None:
-    return partial(die_with_parent, number) if sys.platform == "linux" else None
+    return partial(die_with_parent, os.getpid(), number) if sys.platform == "linux" else None
 
 
 class Supervisor:
@@ -169,6 +169,8 @@ class Supervisor:
     async def _spawn(self, child: Child, process: Process) -> Running:
         self._set(child, "starting")
         command = await asyncio.to_thread(process.command)
+        if process.module:
+            await self._zygote_is_back()
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", **process.environment}
         log = self.home.logs / f"{process.name}.log"
         child.started_at = time.monotonic()
@@ -196,6 +198,14 @@ class Supervisor:
                 process_group=0,
                 preexec_fn=_dies_with_parent(process.stop_signal),
             )
+
+    async def _zygote_is_back(self) -> None:
+        """Wait for one that is being started again: all services at once, each with its imports,
+        would take much longer.
+        """
+        zygote = self.children.get(ZYGOTE)
+        while zygote is not None and not (zygote.is_up or zygote.is_given_up):
+            await asyncio.sleep(0.02)
 
     async def _watch(self, child: Child, process: Process, running: Running) -> int:
         """Note when it is ready; returns its exit code."""
@@ -267,11 +277,9 @@ class Supervisor:
         """One row per part named, and per part that those need."""
         return [self._row(self.children[name]) for name in self.with_needs(names)]
 
-    def _pids(self) -> set[int]:
-        return {child.running.pid for child in self.children.values() if child.running}
-
     def _row(self, child: Child) -> dict[str, Any]:
         pid = child.running.pid if child.running is not None else None
+        pids = {each.running.pid for each in self.children.values() if each.running}
         ports = self.home.ports
         return {
             "name": child.part.name,
@@ -280,7 +288,7 @@ class Supervisor:
             "port": ports.get(child.part.name) or ports.get(f"{child.part.name}_ops"),
             "uptime_seconds": round(time.monotonic() - child.started_at, 1) if pid else None,
             "restarts": child.restarts,
-            "rss_mib": memory.resident_mib(pid, self._pids()) if pid else None,
+            "rss_mib": memory.resident_mib(pid, pids - {pid}) if pid else None,
             "ready_seconds": None if child.ready_seconds is None else round(child.ready_seconds, 2),
             "problem": child.problem,
         }

@@ -13,6 +13,7 @@ import gc
 import importlib
 import io
 import json
+import logging
 import os
 import runpy
 import selectors
@@ -22,15 +23,21 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from setproctitle import setproctitle
+from setproctitle import setproctitle, setthreadtitle
 
+ASKS_WITHIN_SECONDS = 1
+"""Whoever has connected and says nothing must not hold up the others."""
 _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
 
+log = logging.getLogger(__name__)
 
-def die_with_parent(number: int) -> None:
+
+def die_with_parent(parent: int, number: int) -> None:
     """Let the kernel send this process a signal when its parent ends (Linux only)."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, number)
+    if os.getppid() != parent:  # it ended before: the signal would never come
+        os._exit(1)
 
 
 @dataclass(frozen=True)
@@ -38,14 +45,14 @@ class Request:
     """What a fork is to become."""
 
     module: str
-    """Run as `python -m` would."""
+    """Run as `python -m` would, from the zygote's folder and with its hash seed."""
     environment: dict[str, str]
     """All of it."""
     folder: str
     log: str
     """Its output is appended to this file."""
     parting_signal: int
-    """What it gets when the zygote ends."""
+    """What it gets when the zygote ends; when the asker hangs up, it is killed."""
 
 
 class Fork:
@@ -129,11 +136,15 @@ def _serve(address: Path) -> Request:
         born: _Born | None = key.data
         if born is None:
             line, _ = listener.accept()
-            asked = line.makefile().readline()
-            if not asked:  # it was only asked whether somebody listens
+            asked = _read(line)
+            try:
+                pid = os.fork() if asked else None
+            except OSError:
+                log.exception("No process could be made")
+                pid = None
+            if pid is None:
                 line.close()
                 continue
-            pid = os.fork()
             if not pid:
                 for other in forks:
                     other.close()
@@ -160,18 +171,28 @@ def _serve(address: Path) -> Request:
             forks.remove(born)
 
 
+def _read(line: socket.socket) -> str:
+    """The request; empty when it was only asked whether somebody listens."""
+    line.settimeout(ASKS_WITHIN_SECONDS)
+    with contextlib.suppress(OSError):
+        asked = line.makefile().readline()
+        return asked if asked.endswith("\n") else ""
+    return ""
+
+
 def _say(born: _Born, number: int) -> None:
     with contextlib.suppress(ConnectionError):
         born.line.sendall(b"%d\n" % number)
 
 
-def _become(request: Request) -> None:
+def _become(request: Request, zygote: int) -> None:
     os.setpgid(0, 0)
-    die_with_parent(request.parting_signal)
+    die_with_parent(zygote, request.parting_signal)
     setproctitle(f"{sys.executable} -m {request.module}")
-    with Path(request.log).open("ab") as log:
-        os.dup2(log.fileno(), sys.stdout.fileno())
-        os.dup2(log.fileno(), sys.stderr.fileno())
+    setthreadtitle(request.module)  # what says who has a port
+    with Path(request.log).open("ab") as output:
+        os.dup2(output.fileno(), sys.stdout.fileno())
+        os.dup2(output.fileno(), sys.stderr.fileno())
     os.chdir(request.folder)
     os.environ.clear()
     os.environ.update(request.environment)
@@ -182,11 +203,15 @@ def _become(request: Request) -> None:
 def _main() -> None:
     address, *libraries = sys.argv[1:]
     for library in libraries:
-        importlib.import_module(library)
+        try:
+            importlib.import_module(library)
+        except ImportError:  # the service that needs it will say so
+            log.exception("%s cannot be loaded", library)
     gc.collect()
     # A fork shares what it only reads; marking what has been loaded would copy it.
     gc.freeze()
-    _become(_serve(Path(address)))
+    zygote = os.getpid()
+    _become(_serve(Path(address)), zygote)
 
 
 if __name__ == "__main__":
