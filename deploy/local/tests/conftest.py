@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ import pytest
 
 from bloxtr8.control import ask
 from bloxtr8.home import Home
+from bloxtr8.parts import Part
+from bloxtr8.supervisor import Supervisor
 
 PROGRAM = str(Path(sys.executable).parent / "bloxtr8")
 OWN_SERVERS = ("DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS", "S3_ENDPOINT_URL", "BLOXTR8_STATE")
@@ -89,6 +91,29 @@ class Stack:
 def assert_gone(processes: list[psutil.Process], within_seconds: float = 10) -> None:
     _, alive = psutil.wait_procs(processes, timeout=within_seconds)
     assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
+
+
+Build = Callable[..., Supervisor]
+
+
+@pytest.fixture
+async def build(tmp_path: Path) -> AsyncIterator[Build]:
+    """Makes a supervisor of these parts, for the folder `state`."""
+    home = Home(tmp_path / "state", {})
+    home.prepare()
+    made: list[Supervisor] = []
+
+    def build(*parts: Part) -> Supervisor:
+        made.append(Supervisor(home, list(parts), lambda _: None))
+        return made[-1]
+
+    yield build
+    for supervisor in made:
+        await supervisor.stop_all()
+
+
+async def always() -> bool:
+    return True
 
 
 @pytest.fixture

@@ -1,37 +1,13 @@
 """What the supervisor makes of parts that die, fail or depend on others."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 
 import psutil
 import pytest
+from deploy.local.tests.conftest import Build, always
 
-from bloxtr8.home import Home
-from bloxtr8.parts import Part, Process, Step
+from bloxtr8.parts import Process, Step
 from bloxtr8.supervisor import Child, Supervisor
-
-Build = Callable[..., Supervisor]
-
-
-@pytest.fixture
-async def build(tmp_path: Path) -> AsyncIterator[Build]:
-    """Makes a supervisor of these parts; notes every change of state in its `seen`."""
-    home = Home(tmp_path / "state", {})
-    home.prepare()
-    made: list[Supervisor] = []
-
-    def build(*parts: Part) -> Supervisor:
-        made.append(Supervisor(home, list(parts), lambda _: None))
-        return made[-1]
-
-    yield build
-    for supervisor in made:
-        await supervisor.stop_all()
-
-
-async def always() -> bool:
-    return True
 
 
 def script(name: str, text: str, *, after: tuple[str, ...] = ()) -> Process:

@@ -7,18 +7,19 @@ import signal
 import stat
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-from deploy.local.tests.conftest import assert_gone
+from deploy.local.tests.conftest import Build, always, assert_gone
 
 from bloxtr8.home import Home
-from bloxtr8.parts import LIBRARIES, ZYGOTE, Part, Process
+from bloxtr8.parts import LIBRARIES, ZYGOTE, Process
+from bloxtr8.probes import listens
 from bloxtr8.supervisor import Supervisor
-from bloxtr8.zygote import Fork, Request, is_ready
+from bloxtr8.zygote import Fork, Request
 
 WITHIN_SECONDS = 30
 DESCRIBE = """
@@ -30,14 +31,12 @@ print(json.dumps({
     "group": os.getpgid(0),
     "main": sys.modules["__main__"].__file__,
     "loaded": "decimal" in sys.modules,
-    "files": sorted(os.readlink(f"/proc/self/fd/{fd}") for fd in range(3) if fd),
+    "files": [os.readlink(f"/proc/self/fd/{fd}") for fd in (1, 2)],
     "others": [os.readlink(f"/proc/self/fd/{fd}") for fd in range(3, 64)
                if os.path.exists(f"/proc/self/fd/{fd}")],
 }), flush=True)
 """
 STAY = "import time\nprint('here', flush=True)\ntime.sleep(60)\n"
-
-
 DRAW = """
 import ssl, sys
 from uuid_utils.compat import uuid7
@@ -55,6 +54,7 @@ class Zygote:
         self.address = folder / "zygote.sock"
         self.log = folder / "forks.log"
         self.request = Request("probe", {"OWN": "1"}, str(folder), str(self.log), signal.SIGTERM)
+        self.is_ready = listens(self.address)
         self.process: asyncio.subprocess.Process
 
     async def start(self, *libraries: str) -> None:
@@ -64,7 +64,7 @@ class Zygote:
             stderr=asyncio.subprocess.PIPE,
         )
         async with asyncio.timeout(WITHIN_SECONDS):
-            while not await is_ready(self.address):
+            while not await self.is_ready():
                 await asyncio.sleep(0.01)
 
     def write(self, text: str) -> None:
@@ -74,6 +74,12 @@ class Zygote:
         """Have this text run as a module."""
         self.write(text)
         return await Fork.make(self.address, self.request)
+
+    async def ask(self, request: Request) -> tuple[psutil.Process, asyncio.StreamWriter]:
+        """A fork that is held by nothing but the line that has asked for it."""
+        answers, line = await asyncio.open_unix_connection(self.address)
+        line.write(json.dumps(asdict(request)).encode() + b"\n")
+        return psutil.Process(int(await answers.readline())), line
 
     async def end(self) -> str:
         """Kill it; returns what it has said."""
@@ -178,9 +184,7 @@ async def test_who_asks_for_nothing_holds_up_nobody(zygote: Zygote) -> None:
 
 async def test_whoever_hangs_up_has_the_fork_killed(zygote: Zygote) -> None:
     zygote.write(STAY)
-    answers, line = await asyncio.open_unix_connection(zygote.address)
-    line.write(json.dumps(asdict(zygote.request)).encode() + b"\n")
-    process = psutil.Process(int(await answers.readline()))
+    process, line = await zygote.ask(zygote.request)
     line.close()
     await line.wait_closed()
     assert_gone([process])
@@ -196,7 +200,7 @@ async def test_forks_end_with_the_zygote(zygote: Zygote) -> None:
     await zygote.end()
     assert await fork.wait() == -signal.SIGKILL
     assert_gone([process])
-    assert not await is_ready(zygote.address)
+    assert not await zygote.is_ready()
     with pytest.raises(ConnectionRefusedError):
         await zygote.fork(STAY)
 
@@ -204,67 +208,54 @@ async def test_forks_end_with_the_zygote(zygote: Zygote) -> None:
 async def test_a_fork_that_is_just_made_ends_with_the_zygote_too(zygote: Zygote) -> None:
     zygote.write(STAY)
     slow_to_read = replace(zygote.request, environment={"LONG": "\n" * 5_000_000})
-    answers, line = await asyncio.open_unix_connection(zygote.address)
-    line.write(json.dumps(asdict(slow_to_read)).encode() + b"\n")
-    process = psutil.Process(int(await answers.readline()))
+    process, line = await zygote.ask(slow_to_read)
     zygote.process.kill()
     assert_gone([process])
     line.close()
 
 
-async def always() -> bool:
-    return True
-
-
-@dataclass
-class Stacked:
-    """A supervisor with a zygote and a service."""
-
-    supervisor: Supervisor
-
-    async def comes_up(self, name: str, restarts: int) -> psutil.Process:
-        child = self.supervisor.children[name]
-        async with asyncio.timeout(WITHIN_SECONDS):
-            while child.restarts < restarts or child.state != "ready" or child.running is None:
-                await asyncio.sleep(0.01)
-        return psutil.Process(child.running.pid)
+async def comes_up(supervisor: Supervisor, name: str, restarts: int) -> psutil.Process:
+    child = supervisor.children[name]
+    async with asyncio.timeout(WITHIN_SECONDS):
+        while child.restarts < restarts or child.state != "ready" or child.running is None:
+            await asyncio.sleep(0.01)
+    return psutil.Process(child.running.pid)
 
 
 @pytest.fixture
-async def stacked(tmp_path: Path) -> AsyncIterator[Stacked]:
-    home = Home(tmp_path / "state", {})
-    home.prepare()
+async def supervisor(tmp_path: Path, build: Build) -> Supervisor:
+    """Of a zygote and a service."""
     (tmp_path / "probe.py").write_text(STAY)
-    address = home.socket(ZYGOTE)
+    address = Home(tmp_path / "state", {}).socket(ZYGOTE)
     zygote = [sys.executable, "-m", "bloxtr8.zygote", str(address)]
     path = {"PYTHONPATH": str(tmp_path)}
     service = [sys.executable, "-m", "probe"]
-    parts: list[Part] = [
-        Process(ZYGOTE, lambda: zygote, lambda: is_ready(address), (), environment=path),
+    made = build(
+        Process(ZYGOTE, lambda: zygote, listens(address), (), environment=path),
         Process("probe", lambda: service, always, (), folder=tmp_path, module="probe"),
-    ]
-    made = Stacked(Supervisor(home, parts, lambda _: None))
-    await made.supervisor.start([ZYGOTE])
-    await made.supervisor.start(["probe"])
-    yield made
-    await made.supervisor.stop_all()
+    )
+    await made.start([ZYGOTE])
+    await made.start(["probe"])
+    return made
 
 
-async def test_the_zygotes_memory_is_its_own(stacked: Stacked) -> None:
-    zygote, service = await stacked.comes_up(ZYGOTE, 0), await stacked.comes_up("probe", 0)
+async def test_the_zygotes_memory_is_its_own(supervisor: Supervisor) -> None:
+    zygote, service = await comes_up(supervisor, ZYGOTE, 0), await comes_up(supervisor, "probe", 0)
     assert service.parent() == zygote
-    rows = {row["name"]: row for row in stacked.supervisor.status()}
+    rows = {row["name"]: row for row in supervisor.status()}
     assert rows[ZYGOTE]["rss_mib"] == pytest.approx(zygote.memory_info().rss / 2**20, abs=1)
 
 
-async def test_services_wait_for_a_zygote_that_is_started_again(stacked: Stacked) -> None:
-    (await stacked.comes_up(ZYGOTE, 0)).kill()
-    service, zygote = await stacked.comes_up("probe", 1), await stacked.comes_up(ZYGOTE, 1)
+async def test_services_wait_for_a_zygote_that_is_started_again(supervisor: Supervisor) -> None:
+    (await comes_up(supervisor, ZYGOTE, 0)).kill()
+    service, zygote = await comes_up(supervisor, "probe", 1), await comes_up(supervisor, ZYGOTE, 1)
     assert service.parent() == zygote
 
 
-async def test_services_start_as_any_process_when_the_zygote_is_stopped(stacked: Stacked) -> None:
-    first = await stacked.comes_up("probe", 0)
-    await stacked.supervisor.stop([ZYGOTE])
-    assert (await stacked.comes_up("probe", 1)).parent() == psutil.Process()
+async def test_services_start_as_any_process_when_the_zygote_is_stopped(
+    supervisor: Supervisor,
+) -> None:
+    first = await comes_up(supervisor, "probe", 0)
+    await supervisor.stop([ZYGOTE])
+    assert (await comes_up(supervisor, "probe", 1)).parent() == psutil.Process()
     assert_gone([first])

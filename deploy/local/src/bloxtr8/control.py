@@ -3,10 +3,10 @@
 import asyncio
 import contextlib
 import json
-import socket
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from bloxtr8 import sockets
 from bloxtr8.errors import Misused
 from bloxtr8.home import Home
 
@@ -33,12 +33,7 @@ async def serve(supervisor: "Supervisor") -> None:
             await writer.drain()
         writer.close()
 
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(path))
-    # Nobody can connect before it listens; a umask would change what other threads make meanwhile.
-    path.chmod(0o600)
-    async with await asyncio.start_unix_server(answer, sock=listener):
+    async with await asyncio.start_unix_server(answer, sock=sockets.private(path)):
         await supervisor.stopping.wait()
     path.unlink(missing_ok=True)
 

@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bloxtr8 import downloads, environments, kafka, objects, postgres, zygote
+from bloxtr8 import downloads, environments, kafka, objects, postgres
 from bloxtr8.home import ROOT, SERVICES, Home
-from bloxtr8.probes import Probe, answers
+from bloxtr8.probes import Probe, answers, listens
 
 KINDS = ("api", "worker")
 INFRASTRUCTURE = ("postgres", "kafka", "s3", "simulators", "migrations", "topics", "bucket")
@@ -173,7 +173,7 @@ def _zygotes(home: Home) -> list[Part]:
         Process(
             ZYGOTE,
             lambda: [*_module("bloxtr8.zygote")(), str(address), *LIBRARIES],
-            lambda: zygote.is_ready(address),
+            listens(address),
             (),
         )
     ]
@@ -187,7 +187,7 @@ def _service(home: Home, service: str, kind: str, for_tests: bool) -> Process:
         _module(f"{service}.{kind}"),
         answers(home.ports[ops], "/health/ready"),
         (f"{service}.api", ops) if is_api else (ops,),
-        after=(ZYGOTE, "migrations", *(() if is_api else ("topics", "bucket"))),
+        after=(ZYGOTE, "migrations") if is_api else (ZYGOTE, "migrations", "topics", "bucket"),
         environment=environments.of_service(home, service, kind, for_tests=for_tests),
         module=f"{service}.{kind}",
     )

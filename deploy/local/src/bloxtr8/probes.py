@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 Probe = Callable[[], Awaitable[bool]]
 WITHIN_SECONDS = 2
@@ -24,6 +25,21 @@ async def is_open(port: int) -> bool:
     except (OSError, TimeoutError):
         return False
     return True
+
+
+def listens(path: Path) -> Probe:
+    """A probe that holds while something listens at this path."""
+
+    async def probe() -> bool:
+        try:
+            async with asyncio.timeout(WITHIN_SECONDS):
+                _, writer = await asyncio.open_unix_connection(path)
+        except (OSError, TimeoutError):
+            return False
+        writer.close()
+        return True
+
+    return probe
 
 
 def answers(port: int, path: str) -> Probe:

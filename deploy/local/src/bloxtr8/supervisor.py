@@ -122,12 +122,9 @@ class Supervisor:
 
     async def _keep(self, child: Child) -> None:
         for earlier in child.part.after:
-            needed = self.children.get(earlier)
-            while needed is not None and not needed.is_up:
-                if needed.is_given_up:
-                    self._set(child, "failed", f"needs {earlier}")
-                    return
-                await asyncio.sleep(0.02)
+            if not await self._comes_up(earlier):
+                self._set(child, "failed", f"needs {earlier}")
+                return
         try:
             if isinstance(child.part, Step):
                 await self._do(child, child.part)
@@ -135,6 +132,15 @@ class Supervisor:
                 await self._run(child, child.part)
         except Exception as error:  # noqa: BLE001 - whatever it is, the user sees it
             self._set(child, "failed", str(error) or type(error).__name__)
+
+    async def _comes_up(self, name: str) -> bool:
+        """Wait for a part until it is up, or not to be waited for; one that is not ours is up."""
+        needed = self.children.get(name)
+        while needed is not None and not needed.is_up:
+            if needed.is_given_up:
+                return False
+            await asyncio.sleep(0.02)
+        return True
 
     async def _do(self, child: Child, step: Step) -> None:
         self._set(child, "starting")
@@ -170,7 +176,8 @@ class Supervisor:
         self._set(child, "starting")
         command = await asyncio.to_thread(process.command)
         if process.module:
-            await self._zygote_is_back()
+            # All services at once, each with its imports, would take longer than the next zygote.
+            await self._comes_up(ZYGOTE)
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", **process.environment}
         log = self.home.logs / f"{process.name}.log"
         child.started_at = time.monotonic()
@@ -198,14 +205,6 @@ class Supervisor:
                 process_group=0,
                 preexec_fn=_dies_with_parent(process.stop_signal),
             )
-
-    async def _zygote_is_back(self) -> None:
-        """Wait for one that is being started again: all services at once, each with its imports,
-        would take much longer.
-        """
-        zygote = self.children.get(ZYGOTE)
-        while zygote is not None and not (zygote.is_up or zygote.is_given_up):
-            await asyncio.sleep(0.02)
 
     async def _watch(self, child: Child, process: Process, running: Running) -> int:
         """Note when it is ready; returns its exit code."""

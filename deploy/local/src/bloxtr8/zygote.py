@@ -2,7 +2,7 @@
 
 Who connects to the zygote's socket asks for one process. The request is a line of JSON; the answers
 are a line with its pid and, at its end, one with its exit code; whoever hangs up has it killed. The
-zygote loads none of our own code, so that a service started anew runs what then lies on disk. Why:
+zygote loads no code of the services, so that one started anew runs what then lies on disk. Why:
 docs/decisions/0010.
 """
 
@@ -24,6 +24,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from setproctitle import setproctitle, setthreadtitle
+
+from bloxtr8 import sockets
 
 ASKS_WITHIN_SECONDS = 1
 """Whoever has connected and says nothing must not hold up the others."""
@@ -97,15 +99,6 @@ class Fork:
         return -signal.SIGKILL
 
 
-async def is_ready(address: Path) -> bool:
-    try:
-        _, line = await asyncio.open_unix_connection(address)
-    except OSError:
-        return False
-    line.close()
-    return True
-
-
 @dataclass(frozen=True, eq=False)
 class _Born:
     """What the zygote knows of a fork."""
@@ -123,10 +116,7 @@ class _Born:
 
 def _serve(address: Path) -> Request:
     """Fork and bury; returns in each fork, with what it is to become."""
-    address.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(address))
-    address.chmod(0o600)
+    listener = sockets.private(address)
     listener.listen()
     waiting = selectors.DefaultSelector()
     waiting.register(listener, selectors.EVENT_READ)
@@ -137,15 +127,11 @@ def _serve(address: Path) -> Request:
         if born is None:
             line, _ = listener.accept()
             asked = _read(line)
-            try:
-                pid = os.fork() if asked else None
-            except OSError:
-                log.exception("No process could be made")
-                pid = None
+            pid = _fork() if asked else None
             if pid is None:
                 line.close()
                 continue
-            if not pid:
+            if pid == 0:
                 for other in forks:
                     other.close()
                 line.close()
@@ -174,10 +160,20 @@ def _serve(address: Path) -> Request:
 def _read(line: socket.socket) -> str:
     """The request; empty when it was only asked whether somebody listens."""
     line.settimeout(ASKS_WITHIN_SECONDS)
-    with contextlib.suppress(OSError):
+    try:
         asked = line.makefile().readline()
-        return asked if asked.endswith("\n") else ""
-    return ""
+    except OSError:
+        return ""
+    return asked if asked.endswith("\n") else ""
+
+
+def _fork() -> int | None:
+    """As os.fork; None when no process can be made, which must not end the others."""
+    try:
+        return os.fork()
+    except OSError:
+        log.exception("No process could be made")
+        return None
 
 
 def _say(born: _Born, number: int) -> None:
